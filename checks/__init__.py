@@ -1,0 +1,1 @@
+"""The checks that ship with the doctor, in the order in which the path is walked."""

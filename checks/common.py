@@ -1,0 +1,22 @@
+"""What several checks say in the same way."""
+
+from collections.abc import Iterable
+
+from doctor.model.flow import Observation
+
+__all__ = ["and_list", "ids"]
+
+
+def and_list(words: Iterable[str], most: int = 4) -> str:
+    """Join words as prose: ``a, b and c``; beyond ``most`` the rest is counted."""
+    listed = sorted(set(words))
+    if len(listed) > most:
+        return f"{', '.join(listed[:most])} and {len(listed) - most} more"
+    if len(listed) < 2:
+        return "".join(listed)
+    return f"{', '.join(listed[:-1])} and {listed[-1]}"
+
+
+def ids(observations: Iterable[Observation]) -> tuple[str, ...]:
+    """List the evidence ids of observations."""
+    return tuple(o.flow.id for o in observations)

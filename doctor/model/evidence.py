@@ -1,0 +1,437 @@
+"""Evidence: the typed tables that checks ask for, by naming them in their signature.
+
+A *state* is what objects say, a *measurement* is what probes saw. Each table carries the gaps that
+were met while it was gathered; a check that needs a table with an essential gap, and finds nothing,
+is INSUFFICIENT rather than PASS.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from doctor.model.flow import FlowKind, Observation, Purpose, Vantage, VantageKind
+from doctor.model.kube import (
+    BGPAdvertisement,
+    DaemonSet,
+    Deployment,
+    EndpointSlice,
+    Event,
+    Ingress,
+    IngressClass,
+    IPAddressPool,
+    L2Advertisement,
+    Node,
+    Pod,
+    Service,
+    ServicePort,
+    WebhookConfiguration,
+)
+from doctor.model.node import NodeNetwork
+from doctor.model.proxy import HostProxy
+from doctor.model.verdict import Gap
+
+__all__ = [
+    "Backend",
+    "BackendFlows",
+    "Backends",
+    "DnsFlows",
+    "DnsService",
+    "EgressFlows",
+    "EndpointAddress",
+    "Evidence",
+    "Flannel",
+    "IngressController",
+    "IngressFlows",
+    "Ingresses",
+    "KubeProxy",
+    "LoadBalancers",
+    "Measured",
+    "Mesh",
+    "NodeNetworks",
+    "Nodes",
+    "ProbePod",
+    "ProbePods",
+    "Proxy",
+    "ServiceIpFlows",
+    "TargetFlows",
+    "VipFlows",
+    "WebhookBackend",
+    "WebhookFlows",
+    "Webhooks",
+    "essential",
+]
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """A table of evidence.
+
+    Args:
+        gaps: What could not be looked at while it was gathered.
+        absent: Why the table does not apply to this cluster ("MetalLB is not installed"); the
+            checks that need it are then SKIPPED. Empty where it applies.
+    """
+
+    gaps: tuple[Gap, ...] = ()
+    absent: str = ""
+
+
+class Measured(Evidence, frozen=True, kw_only=True):
+    """A table of observations."""
+
+    observations: tuple[Observation, ...] = ()
+
+    def of(
+        self,
+        *purposes: Purpose,
+        vantage: VantageKind | None = None,
+        kind: FlowKind | None = None,
+        subject: str | None = None,
+        address: str | None = None,
+    ) -> tuple[Observation, ...]:
+        """Select observations."""
+        return tuple(
+            o
+            for o in self.observations
+            if (not purposes or o.flow.purpose in purposes)
+            and (vantage is None or o.flow.vantage.kind is vantage)
+            and (kind is None or o.flow.kind is kind)
+            and (subject is None or o.flow.subject == subject)
+            and (address is None or o.flow.address == address)
+        )
+
+    def find(
+        self, vantage: Vantage, kind: FlowKind, address: str, port: int
+    ) -> Observation | None:
+        """Return the observation of one flow, or None where it was not made."""
+        return next(
+            (
+                o
+                for o in self.observations
+                if (o.flow.vantage, o.flow.kind, o.flow.address, o.flow.port)
+                == (vantage, kind, address, port)
+            ),
+            None,
+        )
+
+
+class Nodes(Evidence, frozen=True, kw_only=True):
+    """All nodes."""
+
+    items: tuple[Node, ...] = ()
+    events: tuple[Event, ...] = ()
+
+    def named(self, name: str) -> Node | None:
+        """Return the node of that name."""
+        return next((n for n in self.items if n.name == name), None)
+
+
+class NodeNetworks(Evidence, frozen=True, kw_only=True):
+    """What was read inside the nodes."""
+
+    items: tuple[NodeNetwork, ...] = ()
+
+    def of(self, node: str) -> NodeNetwork | None:
+        """Return what was read inside one node, or None where it could not be read."""
+        return next((n for n in self.items if n.node == node), None)
+
+
+class ProbePod(msgspec.Struct, frozen=True):
+    """What became of a probe pod.
+
+    Args:
+        node: Where it was to run.
+        address: Its pod IP; empty where it does not run.
+        reason: Why it does not run, as kubelet or API server said; empty where it runs.
+        evidence: Id of the record.
+        port: The TCP port that it answers on.
+    """
+
+    node: str
+    address: str
+    reason: str
+    evidence: str
+    port: int = 0
+
+
+class ProbePods(Evidence, frozen=True, kw_only=True):
+    """The probe pods of this run: that one cannot start is evidence itself."""
+
+    items: tuple[ProbePod, ...] = ()
+
+    def failed(self, node: str) -> ProbePod | None:
+        """Return the probe pod of a node if it could not start."""
+        return next((p for p in self.items if p.node == node and p.reason), None)
+
+
+class Flannel(Evidence, frozen=True, kw_only=True):
+    """Flannel, as its objects describe it.
+
+    Args:
+        daemonsets: Its DaemonSets (one per CPU architecture in old manifests).
+        pods: Its pods.
+        backend: ``vxlan``, ``host-gw`` or another backend's type.
+        port: UDP port of the VXLAN backend, 0 for others.
+        config: ``namespace/name`` of the ConfigMap that says so.
+        network: The pod network of net-conf.json.
+        events: Events of pods that could not get a network.
+    """
+
+    daemonsets: tuple[DaemonSet, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    backend: str = ""
+    port: int = 0
+    config: str = ""
+    network: str = ""
+    events: tuple[Event, ...] = ()
+
+    def on(self, node: str) -> Pod | None:
+        """Return flannel's pod on a node."""
+        return next((p for p in self.pods if p.node == node), None)
+
+
+class Mesh(Measured, frozen=True, kw_only=True):
+    """Flows between nodes (UNDERLAY) and towards pods of every node (MESH).
+
+    Args:
+        overlay: What carries pod traffic between nodes: ``udp/8472``; empty where it is routed.
+    """
+
+    overlay: str = ""
+
+
+class EndpointAddress(msgspec.Struct, frozen=True):
+    """One endpoint of a Service, resolved to where it runs."""
+
+    address: str
+    port: int
+    ready: bool
+    node: str = ""
+    pod: str = ""
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """A Service with what stands behind it.
+
+    Args:
+        key: ``namespace/name`` as it is referred to.
+        service: None where it does not exist.
+        port: The port meant, None where the Service has no such port.
+        asked_port: The port as written by whoever refers to it.
+        endpoints: All endpoints of that port, ready or not.
+        pods: Pods that its selector matches.
+        workloads: Deployments and StatefulSets whose template its selector matches.
+        nearly: Pods of the namespace that share a label key with the selector, but not its value.
+        events: Events of its pods.
+        referrers: Who refers to it: ``Ingress shop/web``.
+    """
+
+    key: str
+    service: Service | None
+    port: ServicePort | None
+    asked_port: str = ""
+    endpoints: tuple[EndpointAddress, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    workloads: tuple[Deployment, ...] = ()
+    nearly: tuple[Pod, ...] = ()
+    events: tuple[Event, ...] = ()
+    referrers: tuple[str, ...] = ()
+
+    @property
+    def ready(self) -> tuple[EndpointAddress, ...]:
+        """The endpoints that traffic is sent to."""
+        return tuple(e for e in self.endpoints if e.ready)
+
+
+class DnsService(Evidence, frozen=True, kw_only=True):
+    """The cluster's DNS Service, and what stands behind it.
+
+    Args:
+        backend: Service, endpoints, pods and workloads; None where no DNS Service was found.
+        domain: The cluster domain.
+        control_port: A TCP port other than 53 that CoreDNS's pods declare; 0 if none.
+    """
+
+    backend: Backend | None = None
+    domain: str = "cluster.local"
+    control_port: int = 0
+
+
+class DnsFlows(Measured, frozen=True, kw_only=True):
+    """Queries from every vantage to the DNS Service and to every CoreDNS endpoint."""
+
+
+class WebhookBackend(msgspec.Struct, frozen=True):
+    """One webhook and the Service that the API server calls for it."""
+
+    configuration: str
+    kind: str
+    webhook: str
+    failure_policy: str
+    intercepts: tuple[str, ...]
+    backend: Backend
+
+
+class Webhooks(Evidence, frozen=True, kw_only=True):
+    """All admission webhooks that are called at a Service."""
+
+    items: tuple[WebhookBackend, ...] = ()
+
+
+class WebhookFlows(Measured, frozen=True, kw_only=True):
+    """TCP from the control-plane nodes to webhook Services and their endpoints."""
+
+
+class KubeProxy(Evidence, frozen=True, kw_only=True):
+    """kube-proxy, as its objects describe it."""
+
+    daemonset: DaemonSet | None = None
+    pods: tuple[Pod, ...] = ()
+    mode: str = ""
+
+    def on(self, node: str) -> Pod | None:
+        """Return kube-proxy's pod on a node."""
+        return next((p for p in self.pods if p.node == node), None)
+
+
+class ServiceIpFlows(Measured, frozen=True, kw_only=True):
+    """From every vantage: the API server at its ClusterIP, and directly."""
+
+
+class Backends(Evidence, frozen=True, kw_only=True):
+    """The Services that targets cross: behind Ingresses, and the controllers' own."""
+
+    items: tuple[Backend, ...] = ()
+
+    def of(self, key: str) -> Backend | None:
+        """Return the Service of that ``namespace/name``."""
+        return next((b for b in self.items if b.key == key), None)
+
+
+class BackendFlows(Measured, frozen=True, kw_only=True):
+    """TCP to backends' endpoints, and the kubelet's readiness request repeated."""
+
+
+class LoadBalancers(Evidence, frozen=True, kw_only=True):
+    """MetalLB and the Services that want an address.
+
+    Args:
+        installed: Whether MetalLB is there.
+        namespace: MetalLB's namespace.
+        services: Services of type LoadBalancer, those of another class left out.
+        pools: IPAddressPools.
+        l2: L2Advertisements.
+        bgp: BGPAdvertisements.
+        controller: The controller's pods.
+        controllers: The controller's Deployments.
+        speakers: The speakers' pods.
+        events: Events of these Services.
+        wanted: ``namespace/name`` of the Services that targets cross; all if there is no target.
+    """
+
+    installed: bool = False
+    namespace: str = ""
+    services: tuple[Service, ...] = ()
+    pools: tuple[IPAddressPool, ...] = ()
+    l2: tuple[L2Advertisement, ...] = ()
+    bgp: tuple[BGPAdvertisement, ...] = ()
+    controller: tuple[Pod, ...] = ()
+    controllers: tuple[Deployment, ...] = ()
+    speakers: tuple[Pod, ...] = ()
+    events: tuple[Event, ...] = ()
+    wanted: tuple[str, ...] = ()
+
+    def announcer(self, service: Service) -> str:
+        """Return the node that last said it announces the Service; empty if none did."""
+        said = sorted(
+            (
+                e
+                for e in self.events
+                if e.reason == "nodeAssigned"
+                and (e.involved_object.namespace, e.involved_object.name)
+                == (service.namespace, service.name)
+            ),
+            key=lambda e: e.last_timestamp or e.event_time or "",
+        )
+        return said[-1].message.split('"')[1] if said and '"' in said[-1].message else ""
+
+
+class VipFlows(Measured, frozen=True, kw_only=True):
+    """ARP for each VIP from the nodes it is on-link of (with a control), TCP from this machine."""
+
+
+class IngressController(msgspec.Struct, frozen=True):
+    """An ingress controller.
+
+    Args:
+        name: ``traefik``, ``ingress-nginx`` or another product's name.
+        controller: The value that IngressClasses name: ``traefik.io/ingress-controller``.
+        key: ``namespace/name`` of its workload's first pod owner.
+        pods: Its pods.
+        services: ``namespace/name`` of the Services in front of it.
+        classes: IngressClass names that are its.
+        annotation_classes: Values of the deprecated annotation that it honours.
+        classless: Whether it also serves Ingresses without any class.
+    """
+
+    name: str
+    controller: str
+    key: str
+    pods: tuple[Pod, ...]
+    services: tuple[str, ...]
+    classes: tuple[str, ...]
+    annotation_classes: tuple[str, ...]
+    classless: bool = False
+
+
+class Ingresses(Evidence, frozen=True, kw_only=True):
+    """Ingress objects, classes and controllers.
+
+    Args:
+        items: All Ingresses.
+        classes: All IngressClasses.
+        controllers: Controllers found running.
+        hosts: The hosts asked for: of ``--url``, else empty (then each Ingress's own).
+    """
+
+    items: tuple[Ingress, ...] = ()
+    classes: tuple[IngressClass, ...] = ()
+    controllers: tuple[IngressController, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+class IngressFlows(Measured, frozen=True, kw_only=True):
+    """HTTP with a target's Host to the controllers' pods."""
+
+
+class Proxy(Measured, frozen=True, kw_only=True):
+    """The reverse proxy on this machine, and the same request through it and past it."""
+
+    proxy: HostProxy | None = None
+
+
+class TargetFlows(Measured, frozen=True, kw_only=True):
+    """What a visitor does, from this machine: resolve the name, connect, ask.
+
+    Args:
+        urls: The URLs asked for.
+        derived: Whether they were derived from Ingresses, for want of ``--url``.
+    """
+
+    urls: tuple[str, ...] = ()
+    derived: bool = False
+
+
+class EgressFlows(Measured, frozen=True, kw_only=True):
+    """Names and connections outside that failing workloads depend on.
+
+    Args:
+        wanted_by: Per ``host:port``, the pods that depend on it.
+    """
+
+    wanted_by: tuple[tuple[str, tuple[Pod, ...]], ...] = ()
+
+
+def essential(tables: Iterable[Evidence]) -> tuple[Gap, ...]:
+    """Collect the gaps that leave an answer incomplete, each once, in order."""
+    return tuple(dict.fromkeys(g for t in tables for g in t.gaps if g.essential))
+

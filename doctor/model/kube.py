@@ -1,0 +1,662 @@
+"""Kubernetes objects, reduced to the fields that are used.
+
+What is not declared here is dropped when a LIST is decoded, so it is never kept, judged or saved:
+environment values, Secrets' data and tokens have no field.
+"""
+
+
+import msgspec
+
+__all__ = [
+    "BGPAdvertisement",
+    "Condition",
+    "ConfigMap",
+    "Container",
+    "ContainerPort",
+    "ContainerStatus",
+    "DaemonSet",
+    "Deployment",
+    "EndpointSlice",
+    "EnvName",
+    "Event",
+    "IPAddressPool",
+    "Ingress",
+    "IngressClass",
+    "Item",
+    "KubeObject",
+    "L2Advertisement",
+    "LabelSelector",
+    "Meta",
+    "Node",
+    "Pod",
+    "Service",
+    "ServicePort",
+    "WebhookConfiguration",
+]
+
+Labels = dict[str, str]
+
+
+class KubeObject(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Base of all: unknown fields are dropped, absent ones take their defaults."""
+
+
+class Owner(KubeObject, frozen=True):
+    """An owner reference."""
+
+    kind: str = ""
+    name: str = ""
+
+
+class Meta(KubeObject, frozen=True):
+    """Object metadata."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    labels: Labels | None = None
+    annotations: Labels | None = None
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    owner_references: tuple[Owner, ...] | None = None
+
+
+class Item(KubeObject, frozen=True):
+    """An object of any kind."""
+
+    metadata: Meta = Meta()
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace; empty for cluster-scoped kinds."""
+        return self.metadata.namespace
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``, or the name alone."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @property
+    def labels(self) -> Labels:
+        """The labels, never None."""
+        return self.metadata.labels or {}
+
+    @property
+    def annotations(self) -> Labels:
+        """The annotations, never None."""
+        return self.metadata.annotations or {}
+
+
+class Condition(KubeObject, frozen=True):
+    """One condition of a node, pod or workload."""
+
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    last_transition_time: str | None = None
+
+
+class Address(KubeObject, frozen=True):
+    """One address of a node."""
+
+    type: str = ""
+    address: str = ""
+
+
+class Taint(KubeObject, frozen=True):
+    """One taint."""
+
+    key: str = ""
+    effect: str = ""
+    value: str = ""
+
+
+class NodeSpec(KubeObject, frozen=True):
+    """Node spec."""
+
+    pod_cidr: str = msgspec.field(name="podCIDR", default="")
+    taints: tuple[Taint, ...] | None = None
+    unschedulable: bool = False
+
+
+class NodeImage(KubeObject, frozen=True):
+    """An image that the kubelet reports."""
+
+    names: tuple[str, ...] | None = None
+
+
+class NodeInfo(KubeObject, frozen=True):
+    """System information of a node."""
+
+    operating_system: str = ""
+    kubelet_version: str = ""
+
+
+class NodeStatus(KubeObject, frozen=True):
+    """Node status."""
+
+    addresses: tuple[Address, ...] | None = None
+    conditions: tuple[Condition, ...] | None = None
+    images: tuple[NodeImage, ...] | None = None
+    node_info: NodeInfo = NodeInfo()
+
+
+class Node(Item, frozen=True):
+    """A node."""
+
+    spec: NodeSpec = NodeSpec()
+    status: NodeStatus = NodeStatus()
+
+    @property
+    def address(self) -> str:
+        """The first InternalIP; empty where there is none."""
+        found = (a.address for a in self.status.addresses or () if a.type == "InternalIP")
+        return next(found, "")
+
+    @property
+    def ready(self) -> bool:
+        """Whether the kubelet says Ready."""
+        return any(c.type == "Ready" and c.status == "True" for c in self.status.conditions or ())
+
+    @property
+    def linux(self) -> bool:
+        """Whether the node runs Linux: others are counted and not probed."""
+        return self.status.node_info.operating_system in ("", "linux")
+
+    @property
+    def control_plane(self) -> bool:
+        """Whether kubeadm's label marks it as a control-plane node."""
+        return "node-role.kubernetes.io/control-plane" in self.labels
+
+
+class ContainerPort(KubeObject, frozen=True):
+    """A declared port."""
+
+    container_port: int = 0
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class EnvName(KubeObject, frozen=True):
+    """A dependency found in an environment value: only the parsed host:port pairs are kept."""
+
+    name: str = ""
+    targets: tuple[str, ...] = ()
+
+
+class HttpGet(KubeObject, frozen=True):
+    """A kubelet HTTP probe."""
+
+    path: str = "/"
+    port: int | str = 0
+    scheme: str = "HTTP"
+
+
+class KubeletProbe(KubeObject, frozen=True):
+    """A kubelet probe; None where it is of another kind than HTTP."""
+
+    http_get: HttpGet | None = None
+
+
+class Container(KubeObject, frozen=True):
+    """A container of a pod."""
+
+    name: str = ""
+    image: str = ""
+    command: tuple[str, ...] | None = None
+    args: tuple[str, ...] | None = None
+    ports: tuple[ContainerPort, ...] | None = None
+    readiness_probe: KubeletProbe | None = None
+    dependencies: tuple[EnvName, ...] | None = None
+
+
+class Waiting(KubeObject, frozen=True):
+    """Why a container waits."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class Terminated(KubeObject, frozen=True):
+    """How a container ended."""
+
+    reason: str = ""
+    exit_code: int = 0
+
+
+class ContainerState(KubeObject, frozen=True):
+    """The state of a container."""
+
+    waiting: Waiting | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(KubeObject, frozen=True):
+    """Status of a container."""
+
+    name: str = ""
+    ready: bool = False
+    restart_count: int = 0
+    image: str = ""
+    state: ContainerState = ContainerState()
+    last_state: ContainerState = ContainerState()
+
+
+class Toleration(KubeObject, frozen=True):
+    """A toleration, as far as it is copied to probe pods."""
+
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+
+
+class PodSpec(KubeObject, frozen=True):
+    """Pod spec."""
+
+    node_name: str = ""
+    host_network: bool = False
+    containers: tuple[Container, ...] = ()
+    tolerations: tuple[Toleration, ...] | None = None
+
+
+class PodStatus(KubeObject, frozen=True):
+    """Pod status."""
+
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    pod_ip: str = msgspec.field(name="podIP", default="")
+    conditions: tuple[Condition, ...] | None = None
+    container_statuses: tuple[ContainerStatus, ...] | None = None
+
+
+class Pod(Item, frozen=True):
+    """A pod."""
+
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+    @property
+    def node(self) -> str:
+        """The node it is bound to."""
+        return self.spec.node_name
+
+    @property
+    def ready(self) -> bool:
+        """Whether the pod's Ready condition is True and it is not being deleted."""
+        return not self.metadata.deletion_timestamp and any(
+            c.type == "Ready" and c.status == "True" for c in self.status.conditions or ()
+        )
+
+    @property
+    def waiting(self) -> str:
+        """The first reason why a container waits, such as CrashLoopBackOff; else empty."""
+        states = (s.state.waiting for s in self.status.container_statuses or ())
+        return next((w.reason for w in states if w and w.reason), "")
+
+    @property
+    def crashing(self) -> bool:
+        """Whether a container that is not ready has ended with an error and was restarted."""
+        return any(
+            not s.ready
+            and (
+                (s.state.waiting is not None and s.state.waiting.reason == "CrashLoopBackOff")
+                or (s.state.terminated is not None and s.state.terminated.exit_code != 0)
+                or (
+                    s.last_state.terminated is not None
+                    and s.last_state.terminated.exit_code not in (0, 137, 143)
+                )
+            )
+            for s in self.status.container_statuses or ()
+        )
+
+
+class ServicePort(KubeObject, frozen=True):
+    """A port of a Service."""
+
+    name: str = ""
+    port: int = 0
+    protocol: str = "TCP"
+    target_port: int | str = 0
+    node_port: int = 0
+
+
+class ServiceSpec(KubeObject, frozen=True):
+    """Service spec."""
+
+    type: str = "ClusterIP"
+    cluster_ip: str = msgspec.field(name="clusterIP", default="")
+    selector: Labels | None = None
+    ports: tuple[ServicePort, ...] | None = None
+    external_ips: tuple[str, ...] | None = msgspec.field(name="externalIPs", default=None)
+    load_balancer_class: str = ""
+    external_traffic_policy: str = ""
+    external_name: str = ""
+
+
+class LoadBalancerIngress(KubeObject, frozen=True):
+    """An address that a load balancer assigned."""
+
+    ip: str = ""
+    hostname: str = ""
+
+
+class LoadBalancerStatus(KubeObject, frozen=True):
+    """Addresses assigned."""
+
+    ingress: tuple[LoadBalancerIngress, ...] | None = None
+
+
+class ServiceStatus(KubeObject, frozen=True):
+    """Service status."""
+
+    load_balancer: LoadBalancerStatus = LoadBalancerStatus()
+
+
+class Service(Item, frozen=True):
+    """A Service."""
+
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+    @property
+    def vips(self) -> tuple[str, ...]:
+        """Addresses that a load balancer assigned."""
+        return tuple(i.ip for i in self.status.load_balancer.ingress or () if i.ip)
+
+
+class TargetRef(KubeObject, frozen=True):
+    """What an endpoint stands for."""
+
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+
+
+class EndpointConditions(KubeObject, frozen=True):
+    """Whether an endpoint is ready; None counts as ready."""
+
+    ready: bool | None = None
+
+
+class Endpoint(KubeObject, frozen=True):
+    """One endpoint."""
+
+    addresses: tuple[str, ...] = ()
+    conditions: EndpointConditions = EndpointConditions()
+    node_name: str = ""
+    target_ref: TargetRef | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether traffic is sent to it."""
+        return self.conditions.ready is not False
+
+
+class EndpointPort(KubeObject, frozen=True):
+    """A port of a slice."""
+
+    name: str = ""
+    port: int | None = None
+    protocol: str = "TCP"
+
+
+class EndpointSlice(Item, frozen=True):
+    """An EndpointSlice."""
+
+    endpoints: tuple[Endpoint, ...] | None = None
+    ports: tuple[EndpointPort, ...] | None = None
+
+    @property
+    def service(self) -> str:
+        """``namespace/name`` of the Service it belongs to."""
+        return f"{self.namespace}/{self.labels.get('kubernetes.io/service-name', '')}"
+
+
+class LabelSelector(KubeObject, frozen=True):
+    """A selector; of its expressions only the presence is known."""
+
+    match_labels: Labels | None = None
+    match_expressions: tuple[dict[str, str | tuple[str, ...]], ...] | None = None
+
+
+class PodTemplate(KubeObject, frozen=True):
+    """A workload's template."""
+
+    metadata: Meta = Meta()
+
+
+class WorkloadSpec(KubeObject, frozen=True):
+    """Spec of a Deployment or StatefulSet."""
+
+    replicas: int | None = None
+    template: PodTemplate = PodTemplate()
+
+
+class WorkloadStatus(KubeObject, frozen=True):
+    """Status of a Deployment or StatefulSet."""
+
+    ready_replicas: int = 0
+
+
+class Deployment(Item, frozen=True):
+    """A Deployment (a StatefulSet has the same fields)."""
+
+    spec: WorkloadSpec = WorkloadSpec()
+    status: WorkloadStatus = WorkloadStatus()
+
+
+class DaemonTemplateSpec(KubeObject, frozen=True):
+    """Pod spec of a DaemonSet's template."""
+
+    containers: tuple[Container, ...] = ()
+    tolerations: tuple[Toleration, ...] | None = None
+
+
+class DaemonTemplate(KubeObject, frozen=True):
+    """A DaemonSet's template."""
+
+    metadata: Meta = Meta()
+    spec: DaemonTemplateSpec = DaemonTemplateSpec()
+
+
+class DaemonSpec(KubeObject, frozen=True):
+    """DaemonSet spec."""
+
+    template: DaemonTemplate = DaemonTemplate()
+
+
+class DaemonStatus(KubeObject, frozen=True):
+    """DaemonSet status."""
+
+    desired_number_scheduled: int = 0
+    number_ready: int = 0
+
+
+class DaemonSet(Item, frozen=True):
+    """A DaemonSet."""
+
+    spec: DaemonSpec = DaemonSpec()
+    status: DaemonStatus = DaemonStatus()
+
+
+class ConfigMap(Item, frozen=True):
+    """A ConfigMap of which named keys are read (flannel's, kube-proxy's, CoreDNS's)."""
+
+    data: Labels | None = None
+
+
+class InvolvedObject(KubeObject, frozen=True):
+    """What an event is about."""
+
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+
+
+class Event(Item, frozen=True):
+    """An event."""
+
+    involved_object: InvolvedObject = InvolvedObject()
+    reason: str = ""
+    message: str = ""
+    type: str = ""
+    last_timestamp: str | None = None
+    event_time: str | None = None
+
+
+class BackendPort(KubeObject, frozen=True):
+    """A backend's port, by number or by name."""
+
+    number: int = 0
+    name: str = ""
+
+
+class BackendService(KubeObject, frozen=True):
+    """An Ingress backend."""
+
+    name: str = ""
+    port: BackendPort = BackendPort()
+
+
+class Backend(KubeObject, frozen=True):
+    """A backend; None for a resource backend."""
+
+    service: BackendService | None = None
+
+
+class IngressPath(KubeObject, frozen=True):
+    """A path of a rule."""
+
+    path: str = "/"
+    path_type: str = ""
+    backend: Backend = Backend()
+
+
+class IngressHttp(KubeObject, frozen=True):
+    """Paths of a rule."""
+
+    paths: tuple[IngressPath, ...] = ()
+
+
+class IngressRule(KubeObject, frozen=True):
+    """A rule; an empty host matches any."""
+
+    host: str = ""
+    http: IngressHttp | None = None
+
+
+class IngressTLS(KubeObject, frozen=True):
+    """A TLS entry."""
+
+    hosts: tuple[str, ...] | None = None
+    secret_name: str = ""
+
+
+class IngressSpec(KubeObject, frozen=True):
+    """Ingress spec."""
+
+    ingress_class_name: str | None = None
+    rules: tuple[IngressRule, ...] | None = None
+    tls: tuple[IngressTLS, ...] | None = None
+    default_backend: Backend | None = None
+
+
+class Ingress(Item, frozen=True):
+    """An Ingress."""
+
+    spec: IngressSpec = IngressSpec()
+
+
+class IngressClassSpec(KubeObject, frozen=True):
+    """IngressClass spec."""
+
+    controller: str = ""
+
+
+class IngressClass(Item, frozen=True):
+    """An IngressClass."""
+
+    spec: IngressClassSpec = IngressClassSpec()
+
+
+class WebhookService(KubeObject, frozen=True):
+    """The Service that a webhook is called at."""
+
+    name: str = ""
+    namespace: str = ""
+    port: int = 443
+    path: str = ""
+
+
+class ClientConfig(KubeObject, frozen=True):
+    """Where a webhook is called: a Service, or a URL."""
+
+    service: WebhookService | None = None
+    url: str = ""
+
+
+class WebhookRule(KubeObject, frozen=True):
+    """What a webhook intercepts."""
+
+    operations: tuple[str, ...] | None = None
+    resources: tuple[str, ...] | None = None
+
+
+class Webhook(KubeObject, frozen=True):
+    """One webhook of a configuration."""
+
+    name: str = ""
+    client_config: ClientConfig = ClientConfig()
+    failure_policy: str = "Fail"
+    timeout_seconds: int = 10
+    rules: tuple[WebhookRule, ...] | None = None
+
+
+class WebhookConfiguration(Item, frozen=True):
+    """A Validating- or MutatingWebhookConfiguration."""
+
+    webhooks: tuple[Webhook, ...] | None = None
+
+
+class PoolSpec(KubeObject, frozen=True):
+    """IPAddressPool spec."""
+
+    addresses: tuple[str, ...] = ()
+    auto_assign: bool = True
+
+
+class IPAddressPool(Item, frozen=True):
+    """A MetalLB IPAddressPool."""
+
+    spec: PoolSpec = PoolSpec()
+
+
+class AdvertisementSpec(KubeObject, frozen=True):
+    """Spec of an L2- or BGPAdvertisement."""
+
+    ip_address_pools: tuple[str, ...] | None = msgspec.field(name="ipAddressPools", default=None)
+    ip_address_pool_selectors: tuple[LabelSelector, ...] | None = msgspec.field(
+        name="ipAddressPoolSelectors", default=None
+    )
+    node_selectors: tuple[LabelSelector, ...] | None = None
+    interfaces: tuple[str, ...] | None = None
+
+
+class L2Advertisement(Item, frozen=True):
+    """A MetalLB L2Advertisement."""
+
+    spec: AdvertisementSpec = AdvertisementSpec()
+
+
+class BGPAdvertisement(Item, frozen=True):
+    """A MetalLB BGPAdvertisement."""
+
+    spec: AdvertisementSpec = AdvertisementSpec()

@@ -1,0 +1,123 @@
+"""Results: per check a verdict, for the run its diagnoses."""
+
+from enum import StrEnum
+
+import msgspec
+
+from doctor.model.finding import Finding
+from doctor.model.link import Link
+
+__all__ = [
+    "CheckResult",
+    "Diagnosis",
+    "Gap",
+    "Outcome",
+    "Result",
+    "Stats",
+    "TargetResult",
+    "Verdict",
+]
+
+
+class Verdict(StrEnum):
+    """What the engine decides about a check."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    INSUFFICIENT = "insufficient"
+    MASKED = "masked"
+    SKIPPED = "skipped"
+    CRASHED = "crashed"
+
+
+class Outcome(StrEnum):
+    """The verdict on the whole run."""
+
+    HEALTHY = "healthy"
+    WARN = "warn"
+    FAIL = "fail"
+    INCOMPLETE = "incomplete"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Something that could not be looked at.
+
+    Args:
+        needs: What was wanted: ``api:pods``, ``exec:kube-flannel on master``, ``probe pod on x``.
+        reason: Why it could not be had, in one line.
+        essential: Whether the answer is incomplete without it.
+    """
+
+    needs: str
+    reason: str
+    essential: bool = True
+
+
+class CheckResult(msgspec.Struct, frozen=True):
+    """What became of one check."""
+
+    id: str
+    link: Link
+    title: str
+    verdict: Verdict
+    findings: tuple[Finding, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    explained_by: str | None = None
+    detail: str = ""
+
+
+class Diagnosis(msgspec.Struct, frozen=True):
+    """A root cause, with the findings that it explains.
+
+    Args:
+        id: ``d1`` for the first.
+        check: Id of the check that found it.
+        finding: The cause.
+        explains: Pairs of check id and finding.
+    """
+
+    id: str
+    check: str
+    finding: Finding
+    explains: tuple[tuple[str, Finding], ...] = ()
+
+
+class TargetResult(msgspec.Struct, frozen=True):
+    """Whether one URL is reachable.
+
+    Args:
+        url: The URL asked for.
+        reachable: Whether an answer that a visitor wants came back.
+        stopped_at: The hop that stops it, None where it is reachable or unknown.
+        status: The HTTP status, None where no answer came.
+    """
+
+    url: str
+    reachable: bool
+    stopped_at: str | None = None
+    status: int | None = None
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """What the run cost."""
+
+    seconds: float = 0.0
+    api_requests: int = 0
+    nodes: int = 0
+    probes: int = 0
+
+
+class Result(msgspec.Struct, frozen=True):
+    """All that a run has to say."""
+
+    outcome: Outcome
+    exit_code: int
+    targets: tuple[TargetResult, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    notices: tuple[str, ...] = ()
+    stats: Stats = Stats()
+    message: str = ""
