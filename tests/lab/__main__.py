@@ -1,0 +1,155 @@
+"""The lab's command line: python -m tests.lab COMMAND."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from tests.lab import bringup
+from tests.lab.lab import Lab
+from tests.lab.packages import MissingError
+from tests.lab.places import PREFIX, places
+from tests.lab.shape import ARTICLE, SHAPES
+from tests.lab.shell import LabError
+
+USAGE: Final = 2
+COMMANDS: Final = """\
+commands:
+  up                     bring the lab up; does nothing when it is
+  down                   take it down, an interrupted bring-up, too
+  status                 say what is up and whether it is healthy
+  faults                 list the faults
+  inject FAULT           break something, and wait until it shows
+  heal FAULT             mend it
+  reboot NODE            switch a node off and on
+  sh NODE                a shell on a node
+  kubectl ARGUMENT…      kubectl on the control plane node
+  at VANTAGE COMMAND…    run a command on a node, or on proxy, router, fabric, internet
+"""
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _become(command: tuple[str, ...]) -> NoReturn:
+    os.execvp(command[0], command)
+
+
+def _up(options: argparse.Namespace) -> None:
+    bringup.up(SHAPES[options.shape or ARTICLE.name], places(options.prefix), _tell)
+
+
+def _down(options: argparse.Namespace) -> None:
+    bringup.down(places(options.prefix), _tell)
+
+
+def _status(options: argparse.Namespace) -> None:
+    lab = Lab.attach(options.prefix)
+    _tell(f"shape       {lab.shape.name}")
+    for node in lab.nodes.values():
+        _tell(f"node        {node.name} {node.address} {'on' if node.pid else 'off'}")
+    _tell(f"site        {lab.site_url} (proxy {lab.shape.proxy_address})")
+    _tell(f"kubeconfig  {lab.kubeconfig}")
+    trouble = lab.healthy()
+    _tell(f"health      {trouble or 'healthy'}")
+    if trouble:
+        sys.exit(1)
+
+
+def _inject(options: argparse.Namespace) -> None:
+    from tests.lab.faults import FAULTS
+
+    lab, fault = Lab.attach(options.prefix), FAULTS[_one(options, FAULTS)]
+    fault.inject(lab)
+    fault.settled(lab)
+
+
+def _heal(options: argparse.Namespace) -> None:
+    from tests.lab.faults import FAULTS
+
+    lab, fault = Lab.attach(options.prefix), FAULTS[_one(options, FAULTS)]
+    fault.heal(lab)
+    lab.wait_healthy()
+
+
+def _faults(_: argparse.Namespace) -> None:
+    from tests.lab.faults import FAULTS
+
+    for name in FAULTS:
+        _tell(name)
+
+
+def _reboot(options: argparse.Namespace) -> None:
+    lab = Lab.attach(options.prefix)
+    lab.reboot(_one(options, lab.nodes))
+
+
+def _sh(options: argparse.Namespace) -> None:
+    lab = Lab.attach(options.prefix)
+    _become(lab.entering(_one(options, lab.nodes), "bash"))
+
+
+def _kubectl(options: argparse.Namespace) -> None:
+    _become(Lab.attach(options.prefix).control_plane.entering("kubectl", *options.rest))
+
+
+def _at(options: argparse.Namespace) -> None:
+    if len(options.rest) < 2:  # noqa: PLR2004  (a vantage and a command)
+        msg = "at VANTAGE COMMAND…"
+        raise LabError(msg)
+    _become(Lab.attach(options.prefix).entering(*options.rest))
+
+
+def _one(options: argparse.Namespace, known: object) -> str:
+    names = list(known) if isinstance(known, dict) else []
+    if len(options.rest) != 1 or options.rest[0] not in names:
+        msg = f"{options.command} takes one of: {' '.join(names)}"
+        raise LabError(msg)
+    return str(options.rest[0])
+
+
+HANDLERS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "inject": _inject,
+    "heal": _heal,
+    "faults": _faults,
+    "reboot": _reboot,
+    "sh": _sh,
+    "kubectl": _kubectl,
+    "at": _at,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.lab",
+        description="A Kubernetes cluster with the network around it, on this machine.",
+        epilog=COMMANDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--shape", choices=SHAPES, help="what `up` makes (default: article)")
+    parser.add_argument("--prefix", default=PREFIX, help="tells labs side by side apart")
+    parser.add_argument("command", choices=HANDLERS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def main() -> None:
+    """Do what the command line says."""
+    options = _parser().parse_args()
+    try:
+        HANDLERS[options.command](options)
+    except MissingError as error:
+        print(error, file=sys.stderr)
+        sys.exit(USAGE)
+    except LabError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The Debian packages and programs that the lab is made of."""
+
+import os
+import shutil
+from typing import Final
+
+from tests.lab.shell import LabError, run
+
+PACKAGES: Final = (
+    "busybox-static",
+    "conntrack",
+    "containerd",
+    "containernetworking-plugins",
+    "curl",
+    "dash",
+    "ethtool",
+    "gcc",
+    "iproute2",
+    "ipset",
+    "iptables",
+    "libc6-dev",
+    "mount",
+    "nftables",
+    "nginx-light",
+    "procps",
+    "runc",
+    "util-linux",
+)
+
+
+class MissingError(LabError):
+    """This machine lacks what only its owner can give it."""
+
+
+def missing() -> list[str]:
+    """The packages that are not installed."""
+    said = run(
+        "dpkg-query", "-W", "-f=${Package} ${db:Status-Status}\\n", *PACKAGES, check=False
+    ).stdout
+    installed = {line.split()[0] for line in said.splitlines() if line.endswith(" installed")}
+    return [name for name in PACKAGES if name not in installed]
+
+
+def ensure() -> None:
+    """Install what is missing.
+
+    Raises:
+        MissingError: It cannot be installed: not root, no Debian, or no Go toolchain.
+    """
+    if os.geteuid() != 0:
+        msg = "the lab makes network namespaces and needs root"
+        lacking = missing() if shutil.which("dpkg-query") else []
+        raise MissingError(msg + (f"; packages missing: {' '.join(lacking)}" if lacking else ""))
+    if not shutil.which("dpkg-query"):
+        msg = f"not a Debian system; needs what these packages hold: {' '.join(PACKAGES)}"
+        raise MissingError(msg)
+    if not shutil.which("go"):
+        msg = "go is missing: the lab builds Kubernetes from its Go modules"
+        raise MissingError(msg)
+    if lacking := missing():
+        run("apt-get", "update", "-q", timeout=300)
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        install = ("apt-get", "install", "-qy", "--no-install-recommends", *lacking)
+        run(*install, env=quiet, timeout=900)
