@@ -30,11 +30,12 @@ commands:
 
 
 def _tell(line: str) -> None:
-    print(line, flush=True)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _become(command: tuple[str, ...]) -> NoReturn:
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606  (nothing is interpreted)
 
 
 def _up(options: argparse.Namespace) -> None:
@@ -96,7 +97,7 @@ def _kubectl(options: argparse.Namespace) -> None:
 
 
 def _at(options: argparse.Namespace) -> None:
-    if len(options.rest) < 2:  # noqa: PLR2004  (a vantage and a command)
+    if len(options.rest) < 2:
         msg = "at VANTAGE COMMAND…"
         raise LabError(msg)
     _become(Lab.attach(options.prefix).entering(*options.rest))
@@ -144,11 +145,10 @@ def main() -> None:
     try:
         HANDLERS[options.command](options)
     except MissingError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)
     except LabError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

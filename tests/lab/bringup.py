@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -126,7 +127,7 @@ class Bringup:
         lab, shape = self._lab, self._lab.shape
         # webhooks answer a little after their pods are ready: kube-proxy has to hear of it
         for part in (workload.ingress(shape), workload.pool(shape)):
-            self._settled(lambda it=part: self._refused(it))
+            self._settled(partial(self._refused, part))
         self._settled(lambda: None if lab.vip() else "the service has no address")
         self._settled(lambda: health.site_trouble(lab))
 

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -66,9 +67,7 @@ class Target:
 
 
 TARGETS: Final = (
-    Target(
-        name="app", directory="app", programs=(Program(package=".", name="app"),)
-    ),
+    Target(name="app", directory="app", programs=(Program(package=".", name="app"),)),
     Target(
         name="k8s",
         directory="k8s",
@@ -149,7 +148,9 @@ def source_key(target: Target, version: str) -> str:
     """The hash of everything a target is built from."""
     directory = SOURCES / target.directory
     files = sorted(path for path in directory.rglob("*") if path.is_file())
-    named = [part for path in files for part in (str(path.relative_to(directory)), path.read_bytes())]
+    named = [
+        part for path in files for part in (str(path.relative_to(directory)), path.read_bytes())
+    ]
     programs = [f"{program.package}={program.name}" for program in target.programs]
     assets = [f"{asset.module}/{asset.path}" for asset in target.assets]
     return digest([version, str(target.cgo), *target.flags, *programs, *assets, *named])
@@ -215,5 +216,5 @@ def ensure(cache: Path, tell: Callable[[str], None]) -> Built:
         directory = cache / "bin" / f"{target.name}-{source_key(target, version)}"
         if not directory.exists():
             tell(f"building {target.name}")
-        directories.append(_once(directory, lambda into, it=target: _build_go(it, into)))
+        directories.append(_once(directory, partial(_build_go, target)))
     return Built(files={path.name: path for each in directories for path in each.iterdir()})

@@ -3,10 +3,12 @@
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.lab.shell import LabError, poll
+from tests.lab.places import ROOT as CODE
+from tests.lab.shell import LabError, poll, run
 
 ROOT: Final = Path("/sys/fs/cgroup")
 # the hierarchies that a kubelet and a runtime manage pods in
@@ -42,11 +44,31 @@ def make(group: str) -> None:
         cpuset = child
 
 
-def entering(group: str) -> tuple[str, ...]:
-    """A command prefix: enter a group in every hierarchy, then become the command."""
-    files = [str(ROOT / controller / group / "cgroup.procs") for controller in CONTROLLERS]
-    enter = "".join(f"echo $$ > {file} && " for file in files)
-    return ("sh", "-c", f'{enter} exec "$@"', "sh")
+def spawn(group: str, home: Path, name: str, *command: str, env: Mapping[str, str]) -> int:
+    """Start a program that outlives us, inside a group.
+
+    Args:
+        group: The group that it enters, in every hierarchy, before it begins.
+        home: The directory for its log.
+        name: The stem of its log's name.
+        command: The program and its arguments.
+        env: Its environment.
+
+    Returns:
+        Its process id.
+    """
+    pid_file = home / f"{name}.spawned"
+    pid_file.unlink(missing_ok=True)
+    enter = [f"echo $$ > {ROOT / controller / group}/cgroup.procs" for controller in CONTROLLERS]
+    # the id is told last, so that who reads it finds the process in its group
+    told = f"echo $$ > {pid_file}.part && mv {pid_file}.part {pid_file}"
+    become = f'exec "$@" >> {home / name}.log 2>&1 < /dev/null'
+    script = " && ".join([*enter, told, become])
+    run("setsid", "--fork", "sh", "-c", script, "sh", *command, env=env, cwd=CODE, quiet=True)
+    poll(pid_file.exists, seconds=10, what=f"the start of {name}", every=0.01)
+    pid = int(pid_file.read_text())
+    pid_file.unlink()
+    return pid
 
 
 def processes(group: str) -> set[int]:

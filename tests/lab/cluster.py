@@ -175,7 +175,7 @@ class Cluster:
         return self._first.run("cat", ADMIN).stdout
 
 
-def rename_namespace(value: Any, old: str, new: str) -> Any:  # noqa: ANN401  (parsed YAML)
+def rename_namespace(value: Any, old: str, new: str) -> Any:
     """Parsed YAML with every reference to a namespace by name changed."""
     if isinstance(value, list):
         return [rename_namespace(item, old, new) for item in value]

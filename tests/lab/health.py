@@ -42,8 +42,14 @@ def pod_of(item: dict[str, Any]) -> Pod:
     phase = item["status"].get("phase", "Unknown")
     states = item["status"].get("containerStatuses", [])
     states = [*states, *item["status"].get("initContainerStatuses", [])]
-    waiting = [state["state"]["waiting"].get("reason", "") for state in states if "waiting" in state["state"]]
-    crashed = [s for s in states if "terminated" in s["state"] and s["state"]["terminated"]["exitCode"]]
+    waiting = [
+        state["state"]["waiting"].get("reason", "")
+        for state in states
+        if "waiting" in state["state"]
+    ]
+    crashed = [
+        s for s in states if "terminated" in s["state"] and s["state"]["terminated"]["exitCode"]
+    ]
     trouble = None
     if "deletionTimestamp" in item["metadata"]:
         trouble = "on its way out"

@@ -89,7 +89,7 @@ class _Tree:
         name = name.strip("/")
         if not name or name in self._made:
             return
-        self.directory(os.path.dirname(name))
+        self.directory(name.rpartition("/")[0])
         self._made.add(name)
         info = tarfile.TarInfo(name)
         info.type = tarfile.DIRTYPE
@@ -97,14 +97,14 @@ class _Tree:
         self._tar.addfile(info)
 
     def file(self, name: str, data: bytes, mode: int) -> None:
-        self.directory(os.path.dirname(name))
+        self.directory(name.rpartition("/")[0])
         info = tarfile.TarInfo(name.lstrip("/"))
         info.size = len(data)
         info.mode = mode
         self._tar.addfile(info, io.BytesIO(data))
 
     def link(self, name: str, target: str) -> None:
-        self.directory(os.path.dirname(name))
+        self.directory(name.rpartition("/")[0])
         info = tarfile.TarInfo(name.lstrip("/"))
         info.type = tarfile.SYMTYPE
         info.linkname = target
@@ -145,16 +145,16 @@ def _shell_links() -> dict[str, str]:
     return {**links, "/bin/sh": "/usr/sbin/dash"}
 
 
-def root_layer(*, shell: bool) -> Layer:
+def root_layer(*, with_shell: bool) -> Layer:
     """A root with network tools; with a shell it is Alpine's kind, without the distroless one."""
-    files: dict[str, Path] = {"/bin/busybox": Path("/bin/busybox")} if shell else {}
-    for name in (*_NETWORK_TOOLS, *(("dash",) if shell else ())):
+    files: dict[str, Path] = {"/bin/busybox": Path("/bin/busybox")} if with_shell else {}
+    for name in (*_NETWORK_TOOLS, *(("dash",) if with_shell else ())):
         program = _tool(name)
         files[f"/usr/sbin/{program.name}"] = program
         files |= {str(library): library.resolve() for library in _libraries(program)}
     extensions = Path("/usr/lib").glob("*-linux-gnu/xtables/*.so")
     files |= {str(extension): extension for extension in sorted(extensions)}
-    links = _shell_links() if shell else {}
+    links = _shell_links() if with_shell else {}
     for family in ("iptables", "ip6tables"):
         for action in ("", "-save", "-restore"):
             links[f"/usr/sbin/{family}{action}"] = "xtables-nft-multi"
@@ -206,7 +206,7 @@ def _network(built: Built, root: Layer) -> tuple[Image, ...]:
     return (
         Image(
             name=f"{REPOSITORY}/kube-proxy:{KUBERNETES}",
-            layers=(root_layer(shell=False), proxy),
+            layers=(root_layer(with_shell=False), proxy),
         ),
         Image(
             name=f"{REPOSITORY}/coredns:{COREDNS_TAG}",
@@ -231,7 +231,7 @@ def _workload(built: Built, root: Layer) -> tuple[Image, ...]:
 
 def catalogue(built: Built) -> tuple[Image, ...]:
     """Every image of the lab."""
-    root = root_layer(shell=True)
+    root = root_layer(with_shell=True)
     return (*_control_plane(built, root), *_network(built, root), *_workload(built, root))
 
 

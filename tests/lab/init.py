@@ -200,7 +200,7 @@ class Supervisor:
             return
         with (self._home / f"{name}.log").open("ab") as log:
             # this process lives as long as its services: it keeps them itself, by their ids
-            process = subprocess.Popen(  # noqa: S603
+            process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self._running[name] = process

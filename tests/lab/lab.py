@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from tests.lab import health
 from tests.lab.cluster import AUDIT_LOG
-from tests.lab.node import PATH, Node
-from tests.lab.places import PREFIX, Places, places
+from tests.lab.node import Node
+from tests.lab.places import PATH, PREFIX, Places, places
 from tests.lab.shape import SHAPES, Shape
 from tests.lab.shell import LabError, poll, run
 from tests.lab.topology import FABRIC, MACHINES, PROXY, Topology
@@ -92,14 +92,14 @@ class Lab:
         vantage: str,
         *command: str,
         check: bool = True,
-        input: str | None = None,  # noqa: A002
+        input: str | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on a node, or on `proxy`, `router`, `fabric`, `internet`."""
         inside = self.entering(vantage, *command)
         return run(*inside, check=check, input=input, timeout=timeout)
 
-    def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> str:  # noqa: A002
+    def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> str:
         """What kubectl says on the control plane node."""
         return self.control_plane.run("kubectl", *args, input=input, check=check).stdout
 

@@ -14,12 +14,11 @@ from typing import Final
 from tests.lab import cgroups
 from tests.lab.images import PAUSE, Archive
 from tests.lab.init import HOLD, READY, Spec
-from tests.lab.places import NETNS, ROOT, Places
+from tests.lab.places import NETNS, PATH, ROOT, Places
 from tests.lab.shape import RESOLVER, Shape
 from tests.lab.shell import LabError, poll, run
 from tests.lab.topology import Topology, tap
 
-PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ADMIN: Final = "/etc/kubernetes/admin.conf"
 SEARCH: Final = "openstacklocal novalocal"
 _START_FIELD: Final = 19
@@ -107,7 +106,7 @@ class Node:
     def run(
         self,
         *command: str,
-        input: str | None = None,  # noqa: A002
+        input: str | None = None,
         check: bool = True,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
@@ -121,7 +120,8 @@ class Node:
             msg = f"{self.name} is down"
             raise LabError(msg)
         environment = ("env", f"PATH={self.tools}:{PATH}", f"KUBECONFIG={ADMIN}")
-        return ("nsenter", "-t", str(pid), "-m", "-u", "-n", "-p", "-C", "--", *environment, *command)
+        spaces = ("--mount", "--uts", "--net", "--pid", "--cgroup")
+        return ("nsenter", "--target", str(pid), *spaces, "--", *environment, *command)
 
     def boot(self, archives: tuple[Archive, ...]) -> None:
         """Plug the node in and start it; returns once its init is under way."""
@@ -135,18 +135,10 @@ class Node:
         spaces = ("--mount", "--uts", "--cgroup", "--pid", "--fork", "--mount-proc")
         unshare = ("nsenter", netns, "unshare", *spaces, "--propagation", "private", "--")
         init = (sys.executable, "-m", "tests.lab.init", str(spec))
-        with (self.home / "init.log").open("ab") as log:
-            started = subprocess.Popen(
-                (*cgroups.entering(self.cgroup), *unshare, *init),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd=ROOT,
-                env={"PATH": PATH, "PYTHONPATH": str(ROOT), "HOME": "/root"},
-            )
-        pid = poll(lambda: _child_of(started.pid), seconds=10, what=f"the init of {self.name}")
-        (self.home / "pid").write_text(f"{pid} {start_time(pid)}\n")
+        environment = {"PATH": PATH, "PYTHONPATH": str(ROOT), "HOME": "/root"}
+        outer = cgroups.spawn(self.cgroup, self.home, "init", *unshare, *init, env=environment)
+        pid = poll(lambda: _child_of(outer), seconds=10, what=f"the init of {self.name}")
+        (self.home / "pid").write_text(f"{pid} {start_time(pid or 0)}\n")
 
     def await_ready(self, seconds: float = 120) -> None:
         """Wait until the runtime is up and holds all images."""

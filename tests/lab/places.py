@@ -12,6 +12,7 @@ ROOT: Final = Path(__file__).parents[2]
 NETNS: Final = Path("/run/netns")
 NETNS_FILES: Final = Path("/etc/netns")
 PREFIX: Final = "wd"
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def cache_dir() -> Path:

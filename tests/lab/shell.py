@@ -15,11 +15,12 @@ class LabError(Exception):
 
 def run(
     *argv: str,
-    input: str | None = None,  # noqa: A002  (subprocess calls it so, too)
+    input: str | None = None,
     check: bool = True,
     timeout: float = 60,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    quiet: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command and return what it said.
 
@@ -30,6 +31,7 @@ def run(
         timeout: Seconds after which it is killed.
         env: Its whole environment; without it, ours.
         cwd: Its working directory.
+        quiet: Whether its output goes nowhere; needed where a child of it lives on.
 
     Returns:
         The finished process with its output as text.
@@ -41,7 +43,8 @@ def run(
         done = subprocess.run(
             argv,
             input=input if input is not None else "",
-            capture_output=True,
+            stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
             text=True,
             timeout=timeout,
             env=env,
@@ -52,7 +55,7 @@ def run(
         msg = f"no end after {timeout:g} s: {' '.join(argv)}"
         raise LabError(msg) from error
     if check and done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip())[-600:]
+        said = ((done.stderr or "").strip() or (done.stdout or "").strip())[-600:]
         msg = f"exit {done.returncode} of {' '.join(argv)}: {said}"
         raise LabError(msg)
     return done

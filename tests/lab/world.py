@@ -2,16 +2,14 @@
 
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from string import Template
 from typing import Final
 
 from tests.lab import cgroups
-from tests.lab.places import MANIFESTS, ROOT, Places
-from tests.lab.shape import DATABASE_PORTS, DATABASES, RESOLVER, Shape
+from tests.lab.places import MANIFESTS, PATH, ROOT, Places
+from tests.lab.shape import DATABASE_PORTS, DATABASES, Shape
 from tests.lab.shell import LabError, poll, run
 from tests.lab.topology import OUTSIDE, PROXY
 
@@ -44,7 +42,8 @@ class World:
         self._home.mkdir(parents=True, exist_ok=True)
         cgroups.make(f"{self._places.cgroup}/world")
         corefile = self._home / "Corefile"
-        names = {**dict.fromkeys(DATABASE_PORTS, DATABASES), self._shape.host: self._shape.proxy_address}
+        names = dict.fromkeys(DATABASE_PORTS, DATABASES)
+        names[self._shape.host] = self._shape.proxy_address
         entries = "\n    ".join(f"{address} {name}" for name, address in names.items())
         corefile.write_text(COREFILE.format(entries=entries))
         self.nginx_config.write_text(self._nginx(f"http://{self._shape.first_vip}", keep_host=True))
@@ -92,22 +91,15 @@ class World:
         return ("ip", "netns", "exec", self._places.netns(machine), *command)
 
     def _spawn(self, machine: str, name: str, *command: str) -> None:
-        inside = cgroups.entering(f"{self._places.cgroup}/world")
-        with (self._home / f"{name}.log").open("ab") as log:
-            # it outlives this process, and ends with its control group
-            subprocess.Popen(
-                (*inside, *self._in(machine, *command)),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd=ROOT,
-            )
+        environment = {"PATH": PATH, "PYTHONPATH": str(ROOT), "HOME": "/root"}
+        group = f"{self._places.cgroup}/world"
+        cgroups.spawn(group, self._home, name, *self._in(machine, *command), env=environment)
 
     def _listening(self, machine: str, kind: str, port: int) -> None:
         sockets = self._in(machine, "ss", "-Hln", kind, "sport", "=", f":{port}")
-        heard: Callable[[], str] = lambda: run(*sockets).stdout
-        poll(heard, seconds=15, what=f"a listener on port {port} of {machine}")
+        poll(
+            lambda: run(*sockets).stdout, seconds=15, what=f"a listener on port {port} of {machine}"
+        )
 
 
 def _children(pid: int) -> set[int]:

@@ -1,0 +1,73 @@
+"""The lab as a fixture: one for the whole session."""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+
+from tests.lab import bringup, failures
+from tests.lab.lab import Lab
+from tests.lab.packages import MissingError
+from tests.lab.places import places
+from tests.lab.shape import ARTICLE, SHAPES
+from tests.lab.shell import LabError
+
+LAB = pytest.StashKey[Lab]()
+
+
+def _teller(config: pytest.Config) -> Callable[[str], None]:
+    """What is told is seen at once, whatever the capture of output."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+
+    def tell(line: str) -> None:
+        if terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(f"lab: {line}")
+
+    return tell
+
+
+def _provide(tell: Callable[[str], None]) -> Lab:
+    """A healthy lab: the one that is up, if it will do."""
+    shape = SHAPES[os.environ.get("WWWM_LAB_SHAPE", ARTICLE.name)]
+    where = places()
+    try:
+        there = Lab.attach()
+    except LabError:
+        return bringup.up(shape, where, tell)
+    trouble = f"{there.shape.name} is up" if there.shape != shape else there.healthy()
+    if trouble is None:
+        tell(f"{shape.name} is up already")
+        return there
+    tell(f"made anew: {trouble}")
+    bringup.down(where, tell)
+    return bringup.up(shape, where, tell)
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab of the shape that WWWM_LAB_SHAPE names; WWWM_LAB_KEEP=1 leaves it up."""
+    tell = _teller(request.config)
+    try:
+        provided = _provide(tell)
+    except MissingError as error:
+        pytest.skip(str(error))
+    request.config.stash[LAB] = provided
+    yield provided
+    if os.environ.get("WWWM_LAB_KEEP") == "1":
+        tell(f"{provided.shape.name} stays up")
+    else:
+        bringup.down(provided.places, tell)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep the lab's state of a test that failed in it."""
+    report = yield
+    running = item.config.stash.get(LAB, None)
+    if report.failed and running is not None and "lab" in getattr(item, "fixturenames", ()):
+        directory = failures.keep(running, item.name)
+        report.sections.append(("lab", f"its state is in {directory}"))
+    return report

@@ -1,0 +1,130 @@
+"""The fault catalogue's data holds together; this needs no lab."""
+
+import re
+
+import pytest
+
+from tests.lab.faults import FAULTS, Fault
+from tests.lab.lab import Lab
+from tests.lab.shape import SHAPES, Shape
+
+CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+PATTERN = re.compile(r"[A-Z0-9_*]+")
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
+CATALOGUE = {
+    "sg-drops-8472",
+    "sg-drops-53",
+    "udp53-dropped",
+    "tcp53-dropped",
+    "flannel-not-on-node",
+    "coredns-at-zero",
+    "kube-proxy-gone",
+    "webhook-backend-down",
+    "pool-missing",
+    "no-l2advertisement",
+    "port-security-vip",
+    "ingress-host-mismatch",
+    "ingress-class-missing",
+    "host-header-lost",
+    "db-port-closed",
+    "selector-matches-nothing",
+    "vip-outside-subnet",
+    "app-unready",
+    "decoy-old-subnet-env",
+    "decoy-workers-were-unreachable",
+    "decoy-class-annotation-honoured",
+}
+# their texts depend on where pods run
+ASKS_THE_CLUSTER = {"kube-proxy-gone"}
+
+each = pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
+
+
+def test_the_catalogue_is_whole() -> None:
+    assert set(FAULTS) == CATALOGUE
+
+
+@each
+def test_the_name_leads_to_the_fault(fault: Fault) -> None:
+    assert FAULTS[fault.name] is fault
+    assert NAME.fullmatch(fault.name)
+
+
+@each
+def test_a_decoy_is_called_so(fault: Fault) -> None:
+    assert fault.decoy == fault.name.startswith("decoy-")
+
+
+@each
+def test_the_story_is_one_sentence(fault: Fault) -> None:
+    assert re.fullmatch(r"\S[^\n]*[^.\s]\.", fault.story)
+    assert not re.search(r"[.!?] [A-Z]", fault.story)
+    assert "  " not in fault.story
+
+
+@each
+def test_codes_are_codes(fault: Fault) -> None:
+    assert all(CODE.fullmatch(code) for code in fault.expected)
+    assert all(PATTERN.fullmatch(pattern) for pattern in fault.forbidden)
+
+
+@each
+def test_what_is_expected_is_not_forbidden(fault: Fault) -> None:
+    assert not [code for code in fault.expected if fault.forbids(code)]
+
+
+@each
+def test_a_fault_expects_a_code_and_a_decoy_forbids_all(fault: Fault) -> None:
+    assert bool(fault.expected) != fault.decoy
+    assert fault.forbids("ANY_CODE") == fault.decoy
+
+
+@each
+def test_lookalikes_are_other_faults(fault: Fault) -> None:
+    assert fault.lookalikes
+    assert set(fault.lookalikes) <= set(FAULTS) - {fault.name}
+    assert len(set(fault.lookalikes)) == len(fault.lookalikes)
+
+
+@each
+def test_a_lookalikes_code_is_forbidden_unless_shared(fault: Fault) -> None:
+    alike = set().union(*(FAULTS[name].expected for name in fault.lookalikes)) - fault.expected
+    assert not [code for code in alike if not fault.forbids(code)]
+
+
+@each
+def test_it_fits_some_shape(fault: Fault) -> None:
+    assert any(fault.fits(shape) for shape in SHAPES.values())
+
+
+@each
+def test_texts_are_known_before_and_stay(fault: Fault) -> None:
+    if fault.name in ASKS_THE_CLUSTER:
+        pytest.skip("its texts depend on where pods run")
+    for shape in (shape for shape in SHAPES.values() if fault.fits(shape)):
+        names = fault.names(Lab(shape))
+        assert bool(names) != fault.decoy
+        assert all(names)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+def test_every_shape_has_faults_and_decoys(shape: Shape) -> None:
+    fitting = [fault for fault in FAULTS.values() if fault.fits(shape)]
+    assert any(fault.decoy for fault in fitting)
+    assert any(not fault.decoy for fault in fitting)
+
+
+def test_no_fault_shares_its_code_with_another() -> None:
+    codes = [code for fault in FAULTS.values() for code in fault.expected]
+    assert len(set(codes)) == len(codes)
+
+
+def test_port_53_is_blamed_where_pods_are_routed_only() -> None:
+    fitting = {name for name, shape in SHAPES.items() if FAULTS["sg-drops-53"].fits(shape)}
+    assert fitting == {name for name, shape in SHAPES.items() if shape.backend == "host-gw"}
+
+
+def test_the_tunnels_port_is_the_shapes_own() -> None:
+    names = FAULTS["sg-drops-8472"].names
+    assert names(Lab(SHAPES["article"])) == ("8472",)
+    assert names(Lab(SHAPES["port4789"])) == ("4789",)
