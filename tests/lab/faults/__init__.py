@@ -1,0 +1,37 @@
+"""What can be broken in the lab, and how: one module for each link of the chain."""
+
+from typing import Final
+
+from tests.lab.faults import (
+    dns,
+    egress,
+    flannel,
+    host_proxy,
+    ingress,
+    kube_proxy,
+    metallb,
+    node,
+    overlay,
+    service,
+    webhook,
+)
+from tests.lab.faults.model import Fault, Link
+from tests.lab.faults.runner import mend, put_in
+
+__all__ = ["FAULTS", "Fault", "Link", "mend", "put_in"]
+
+_LINKS: Final = (
+    node,
+    flannel,
+    overlay,
+    dns,
+    webhook,
+    kube_proxy,
+    service,
+    metallb,
+    ingress,
+    host_proxy,
+    egress,
+)
+
+FAULTS: Final[dict[str, Fault]] = {fault.name: fault for link in _LINKS for fault in link.FAULTS}
