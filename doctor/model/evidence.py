@@ -5,7 +5,9 @@ were met while it was gathered; a check that needs a table with an essential gap
 is INSUFFICIENT rather than PASS.
 """
 
+import re
 from collections.abc import Iterable
+from ipaddress import ip_network
 
 import msgspec
 
@@ -26,7 +28,7 @@ from doctor.model.kube import (
     ServicePort,
     WebhookConfiguration,
 )
-from doctor.model.node import NodeNetwork
+from doctor.model.node import FilterRule, NodeNetwork
 from doctor.model.proxy import HostProxy
 from doctor.model.verdict import Gap
 
@@ -74,6 +76,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...] = ()
     absent: str = ""
 
+    def lacks(self, *plurals: str) -> bool:
+        """Say whether objects of these kinds could not all be listed: then none proves nothing."""
+        return any(g.needs.startswith(f"api:{plural}") for g in self.gaps for plural in plurals)
+
 
 class Measured(Evidence, frozen=True, kw_only=True):
     """A table of observations."""
@@ -99,9 +105,7 @@ class Measured(Evidence, frozen=True, kw_only=True):
             and (address is None or o.flow.address == address)
         )
 
-    def find(
-        self, vantage: Vantage, kind: FlowKind, address: str, port: int
-    ) -> Observation | None:
+    def find(self, vantage: Vantage, kind: FlowKind, address: str, port: int) -> Observation | None:
         """Return the observation of one flow, or None where it was not made."""
         return next(
             (
@@ -124,6 +128,20 @@ class Nodes(Evidence, frozen=True, kw_only=True):
         """Return the node of that name."""
         return next((n for n in self.items if n.name == name), None)
 
+    @property
+    def linux(self) -> tuple[str, ...]:
+        """The names of the Linux nodes."""
+        return tuple(n.name for n in self.items if n.linux)
+
+    def down(self, name: str) -> bool:
+        """Say whether a node is not ready for another reason than a missing pod network."""
+        node = self.named(name)
+        ready = [c for c in (node.status.conditions or () if node else ()) if c.type == "Ready"]
+        return any(
+            c.status != "True" and not re.search(r"(?i)network|\bcni\b", c.reason + c.message)
+            for c in ready
+        )
+
 
 class NodeNetworks(Evidence, frozen=True, kw_only=True):
     """What was read inside the nodes."""
@@ -133,6 +151,25 @@ class NodeNetworks(Evidence, frozen=True, kw_only=True):
     def of(self, node: str) -> NodeNetwork | None:
         """Return what was read inside one node, or None where it could not be read."""
         return next((n for n in self.items if n.node == node), None)
+
+    def dropping(
+        self, node: str, chain: str, protocol: str, among: Iterable[str]
+    ) -> FilterRule | None:
+        """Return the first rule of a node's chain that would drop such traffic.
+
+        Args:
+            node: The node's name.
+            chain: The built-in chain.
+            protocol: ``udp/53``.
+            among: Networks that the traffic may come from or go to: a rule that names addresses
+                outside them is passed over, as is one with conditions that are not understood.
+        """
+        read = self.of(node)
+        rules = read.drops if read and read.tools else ()
+        return next(
+            (r for r in rules if r.chain == chain and r.hits(protocol) and _concerns(r, among)),
+            None,
+        )
 
 
 class ProbePod(msgspec.Struct, frozen=True):
@@ -188,6 +225,11 @@ class Flannel(Evidence, frozen=True, kw_only=True):
         """Return flannel's pod on a node."""
         return next((p for p in self.pods if p.node == node), None)
 
+    def enter(self, node: str) -> str:
+        """Return the start of a command that runs in a node's network."""
+        pod = self.on(node)
+        return f"kubectl -n {pod.namespace} exec {pod.name} --" if pod else f"ssh {node} sudo"
+
 
 class Mesh(Measured, frozen=True, kw_only=True):
     """Flows between nodes (UNDERLAY) and towards pods of every node (MESH).
@@ -240,6 +282,11 @@ class Backend(msgspec.Struct, frozen=True):
     def ready(self) -> tuple[EndpointAddress, ...]:
         """The endpoints that traffic is sent to."""
         return tuple(e for e in self.endpoints if e.ready)
+
+    @property
+    def scaled_to_zero(self) -> tuple[Deployment, ...]:
+        """The workloads that are told to run no pod."""
+        return tuple(w for w in self.workloads if w.spec.replicas == 0)
 
 
 class DnsService(Evidence, frozen=True, kw_only=True):
@@ -435,3 +482,19 @@ def essential(tables: Iterable[Evidence]) -> tuple[Gap, ...]:
     """Collect the gaps that leave an answer incomplete, each once, in order."""
     return tuple(dict.fromkeys(g for t in tables for g in t.gaps if g.essential))
 
+
+_PLAIN = re.compile(
+    r"-A \S+"
+    r"( -[sd] [\d./]+| -[io] (cni|flannel|eth|en|bond)\S*| -p \w+| -m (tcp|udp|multiport|comment)"
+    r"| --comment (\"[^\"]*\"|\S+)| --dports? [\d:,]+| --reject-with \S+| -j \w+)*"
+)
+
+
+def _concerns(rule: FilterRule, among: Iterable[str]) -> bool:
+    """Say whether a rule's further conditions are understood, and met by these networks."""
+    named = [ip_network(a, strict=False) for a in re.findall(r" -[sd] ([\d./]+)", rule.text)]
+    nets = [ip_network(a, strict=False) for a in among]
+    return not rule.narrow or (
+        _PLAIN.fullmatch(rule.text) is not None
+        and all(any(a.overlaps(n) for n in nets) for a in named)
+    )
