@@ -47,9 +47,6 @@ def pod_of(item: dict[str, Any]) -> Pod:
         for state in states
         if "waiting" in state["state"]
     ]
-    crashed = [
-        s for s in states if "terminated" in s["state"] and s["state"]["terminated"]["exitCode"]
-    ]
     trouble = None
     if "deletionTimestamp" in item["metadata"]:
         trouble = "on its way out"
@@ -59,7 +56,7 @@ def pod_of(item: dict[str, Any]) -> Pod:
         namespace=item["metadata"]["namespace"],
         name=item["metadata"]["name"],
         trouble=trouble,
-        stuck=bool(crashed) or bool(_BACK_OFF & set(waiting)) or phase in _ENDED,
+        stuck=bool(_BACK_OFF & set(waiting)) or phase in _ENDED,
     )
 
 
@@ -118,7 +115,9 @@ def fingerprints(lab: "Lab") -> dict[str, list[str]]:
         taken = dict(zip(names, pool.map(of, names), strict=True))
     # a fabric filters frames, which the script's IP tools do not see
     taken[FABRIC] += lab.at(FABRIC, "nft", "-s", "list", "ruleset").stdout.splitlines()
-    taken[FABRIC] += sorted(lab.at(FABRIC, "bridge", "link").stdout.split("\n"))
+    ports = lab.at(FABRIC, "bridge", "link").stdout.splitlines()
+    # without its index, which is another one after a reboot
+    taken[FABRIC] += sorted(port.partition(": ")[2] for port in ports)
     taken[PROXY] += lab.world.nginx_config.read_text().splitlines()
     return taken
 

@@ -1,8 +1,8 @@
 """Whether anything of a lab leads out of it."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
@@ -15,20 +15,29 @@ from tests.lab.topology import FABRIC, OUTSIDE, PROXY, ROUTER
 Link = dict[str, Any]
 ROOT: Final = "the machine's own namespace"
 # kinds of link that end where they begin, or in a peer that is looked for
-_KINDS: Final = frozenset({"veth", "bridge", "vxlan", "dummy"})
+_KINDS: Final = frozenset({"veth", "bridge", "vxlan", "loopback"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """A network namespace: its name, how to run a command in it, and its links."""
+    """A network namespace: its links, how to run a command in it, and who its neighbours are."""
 
     name: str
     inside: tuple[str, ...]
     links: tuple[Link, ...]
+    neighbours: dict[int, str]
 
     def routes(self) -> list[dict[str, Any]]:
         """Its IPv4 routes."""
         return _listed(run(*self.inside, "ip", "-4", "-j", "route", "show", "table", "all").stdout)
+
+    def cables(self) -> list[Link]:
+        """Its links that have their other end somewhere else."""
+        return [link for link in self.links if _kind(link) == "veth"]
+
+
+def _kind(link: Link) -> str:
+    return str(link.get("linkinfo", {}).get("info_kind", link["link_type"]))
 
 
 def _listed(text: str) -> list[dict[str, Any]]:
@@ -36,9 +45,15 @@ def _listed(text: str) -> list[dict[str, Any]]:
     return [item for item in parsed if item]
 
 
+def _named_ids(*inside: str) -> dict[int, str]:
+    """Names of the namespaces that a namespace knows by number, as far as they have names there."""
+    listed = _listed(run(*inside, "ip", "-j", "netns", "list-id").stdout)
+    return {item["nsid"]: item["name"] for item in listed if "name" in item}
+
+
 def _space(name: str, *inside: str) -> Space:
     links = tuple(_listed(run(*inside, "ip", "-d", "-j", "link").stdout))
-    return Space(name=name, inside=inside, links=links)
+    return Space(name=name, inside=inside, links=links, neighbours=_named_ids(*inside))
 
 
 def machine() -> Space:
@@ -49,40 +64,47 @@ def machine() -> Space:
 def _pod_spaces(lab: Lab) -> Iterator[Space]:
     for node in lab.nodes.values():
         for name in node.run("ls", "/run/netns").stdout.split():
-            yield _space(f"pod {name}", *node.entering("ip", "netns", "exec", name))
+            yield _space(name, *node.entering("ip", "netns", "exec", name))
+
+
+def _with_pods(space: Space, lab: Lab) -> Space:
+    """A node's namespace that knows the names of its pods', which are named on the node only."""
+    for node in lab.nodes.values():
+        if space.name == lab.places.netns(node.name):
+            known = space.neighbours | _named_ids(*node.entering())
+            return replace(space, neighbours=known)
+    return space
 
 
 def spaces(lab: Lab) -> list[Space]:
     """Every namespace of a lab: machines, and pods on them."""
     names = sorted(path.name for path in NETNS.glob(f"{lab.places.prefix}-*"))
-    own = [_space(name, "ip", "netns", "exec", name) for name in names]
+    own = [_with_pods(_space(name, "ip", "netns", "exec", name), lab) for name in names]
     return [*own, *_pod_spaces(lab)]
 
 
-def _ends(space: Space) -> set[tuple[int, int]]:
-    """Both indexes of each veth: its own and its peer's."""
-    return {
-        (link["ifindex"], link["link_index"])
-        for link in space.links
-        if "link_index" in link and link.get("linkinfo", {}).get("info_kind") == "veth"
-    }
-
-
-def open_cables(inside: Iterable[Space], outside: Space) -> list[str]:
+def open_cables(inside: list[Space]) -> list[str]:
     """Links of the lab that do not end in the lab."""
-    listed = list(inside)
-    found = []
-    for space in listed:
-        for link in space.links:
-            kind = link.get("linkinfo", {}).get("info_kind", link["link_type"])
-            if kind not in _KINDS | {"loopback"}:
-                found.append(f"{space.name} has {link['ifname']}, which is {kind}")
-        for own, peer in _ends(space):
-            others = [other for other in listed if other is not space]
-            here = any((peer, own) in _ends(other) for other in (space, *others))
-            if not here or (peer, own) in _ends(outside):
-                name = next(link["ifname"] for link in space.links if link["ifindex"] == own)
-                found.append(f"{space.name}: the other end of {name} is not in the lab")
+    names = {space.name for space in inside}
+    known: set[tuple[str, int | None]] = set()
+    found: list[str] = []
+    for space in inside:
+        found += [
+            f"{space.name} has {link['ifname']}, which is {_kind(link)}"
+            for link in space.links
+            if _kind(link) not in _KINDS
+        ]
+        for link in space.cables():
+            neighbour = space.neighbours.get(link.get("link_netnsid", -1))
+            if neighbour in names:
+                # a pod does not know its node by name: that this end is known will have to do
+                known |= {(space.name, link["ifindex"]), (neighbour, link.get("link_index"))}
+    found += [
+        f"{space.name}: the other end of {link['ifname']} is not in the lab"
+        for space in inside
+        for link in space.cables()
+        if (space.name, link["ifindex"]) not in known
+    ]
     return found
 
 
@@ -106,7 +128,7 @@ def stray_routes(lab: Lab) -> list[str]:
     for space in spaces(lab):
         for route in space.routes():
             default, gateway = route["dst"] == "default", route.get("gateway")
-            allowed = gateways[space.name] if space.name in gateways else gateway
+            allowed = gateways.get(space.name, gateway)
             if default and gateway != allowed:
                 found.append(f"{space.name} has a default route to {gateway or route.get('dev')}")
             if gateway and not any(IPv4Address(gateway) in own for own in networks(lab)):
@@ -119,7 +141,7 @@ def _network(destination: str) -> IPv4Network | None:
 
 
 def traces_outside(lab: Lab, outside: Space) -> list[str]:
-    """Routes, rules and links of the machine itself that have to do with a lab."""
+    """Routes and rules of the machine itself that have to do with a lab."""
     found = []
     for route in outside.routes():
         network = _network(route["dst"])
@@ -131,13 +153,9 @@ def traces_outside(lab: Lab, outside: Space) -> list[str]:
         for own in networks(lab)
         if str(own) in rules or f" {own.network_address}" in rules
     ]
-    ends = {(peer, own) for space in spaces(lab) for own, peer in _ends(space)}
-    found += [f"{outside.name} has the other end of link {own}" for own, _ in _ends(outside) & ends]
     return found
 
 
 def leaks(lab: Lab) -> list[str]:
     """All that is wrong about a lab's isolation."""
-    outside = machine()
-    cables = open_cables(spaces(lab), outside)
-    return [*cables, *stray_routes(lab), *traces_outside(lab, outside)]
+    return [*open_cables(spaces(lab)), *stray_routes(lab), *traces_outside(lab, machine())]
