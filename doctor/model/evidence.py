@@ -78,7 +78,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     def lacks(self, *plurals: str) -> bool:
         """Say whether objects of these kinds could not all be listed: then none proves nothing."""
-        return any(g.needs.startswith(f"api:{plural}") for g in self.gaps for plural in plurals)
+        wanted = {f"api:{plural}" for plural in plurals}
+        return any(g.needs.split(".")[0].split(" ")[0] in wanted for g in self.gaps)
 
 
 class Measured(Evidence, frozen=True, kw_only=True):
@@ -373,6 +374,7 @@ class LoadBalancers(Evidence, frozen=True, kw_only=True):
         speakers: The speakers' pods.
         events: Events of these Services.
         wanted: ``namespace/name`` of the Services that targets cross; all if there is no target.
+        announced: Pairs of Service and node, as the speakers' status objects say.
     """
 
     installed: bool = False
@@ -386,9 +388,13 @@ class LoadBalancers(Evidence, frozen=True, kw_only=True):
     speakers: tuple[Pod, ...] = ()
     events: tuple[Event, ...] = ()
     wanted: tuple[str, ...] = ()
+    announced: tuple[tuple[str, str], ...] = ()
 
     def announcer(self, service: Service) -> str:
         """Return the node that last said it announces the Service; empty if none did."""
+        for key, node in self.announced:
+            if key == service.key:
+                return node
         said = sorted(
             (
                 e

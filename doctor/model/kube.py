@@ -30,6 +30,7 @@ __all__ = [
     "Node",
     "Pod",
     "Service",
+    "ServiceL2Status",
     "ServicePort",
     "WebhookConfiguration",
 ]
@@ -427,10 +428,18 @@ class LabelSelector(KubeObject, frozen=True):
     match_expressions: tuple[dict[str, str | tuple[str, ...]], ...] | None = None
 
 
+class TemplateSpec(KubeObject, frozen=True):
+    """Pod spec of a workload's template."""
+
+    containers: tuple[Container, ...] = ()
+    tolerations: tuple[Toleration, ...] | None = None
+
+
 class PodTemplate(KubeObject, frozen=True):
     """A workload's template."""
 
     metadata: Meta = Meta()
+    spec: TemplateSpec = TemplateSpec()
 
 
 class WorkloadSpec(KubeObject, frozen=True):
@@ -453,24 +462,10 @@ class Deployment(Item, frozen=True):
     status: WorkloadStatus = WorkloadStatus()
 
 
-class DaemonTemplateSpec(KubeObject, frozen=True):
-    """Pod spec of a DaemonSet's template."""
-
-    containers: tuple[Container, ...] = ()
-    tolerations: tuple[Toleration, ...] | None = None
-
-
-class DaemonTemplate(KubeObject, frozen=True):
-    """A DaemonSet's template."""
-
-    metadata: Meta = Meta()
-    spec: DaemonTemplateSpec = DaemonTemplateSpec()
-
-
 class DaemonSpec(KubeObject, frozen=True):
     """DaemonSet spec."""
 
-    template: DaemonTemplate = DaemonTemplate()
+    template: PodTemplate = PodTemplate()
 
 
 class DaemonStatus(KubeObject, frozen=True):
@@ -660,3 +655,17 @@ class BGPAdvertisement(Item, frozen=True):
     """A MetalLB BGPAdvertisement."""
 
     spec: AdvertisementSpec = AdvertisementSpec()
+
+
+class L2Status(KubeObject, frozen=True):
+    """Which node announces a Service."""
+
+    node: str = ""
+    service_name: str = ""
+    service_namespace: str = ""
+
+
+class ServiceL2Status(Item, frozen=True):
+    """A MetalLB ServiceL2Status."""
+
+    status: L2Status = L2Status()

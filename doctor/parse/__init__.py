@@ -1,1 +1,1 @@
-"""parse"""
+"""Parsers: text that tools print, to typed facts. Pure; one format per module."""

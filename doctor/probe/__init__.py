@@ -1,1 +1,1 @@
-"""probe"""
+"""Active measurement: what packets do, with no opinion on it."""

@@ -1,1 +1,1 @@
-"""render"""
+"""Renderers: they say what a run found, and decide nothing."""

@@ -1,0 +1,126 @@
+"""What a bundle holds: records, as they were gathered, with nothing judged."""
+
+import msgspec
+
+from doctor.model.flow import Observation
+from doctor.model.proxy import HostProxy
+from doctor.model.verdict import Gap
+
+__all__ = [
+    "SCHEMA",
+    "ApiRecord",
+    "Bundle",
+    "CommandOutput",
+    "FlowRecord",
+    "GapRecord",
+    "NodeRecord",
+    "ProbePodRecord",
+    "ProxyRecord",
+    "Question",
+    "Record",
+]
+
+SCHEMA = 1
+
+
+class ApiRecord(msgspec.Struct, frozen=True, tag="api"):
+    """One LIST or GET of the API server.
+
+    Args:
+        resource: ``pods``, or ``configmaps/namespace/name`` for a single object.
+        items: A JSON array of the objects, reduced to the fields that are declared in the model.
+        status: The HTTP status; 0 where no answer came.
+        reason: Why there is nothing, in one line; empty on success.
+    """
+
+    resource: str
+    items: msgspec.Raw
+    status: int = 200
+    reason: str = ""
+
+
+class CommandOutput(msgspec.Struct, frozen=True):
+    """What one command printed inside a node."""
+
+    name: str
+    status: int
+    stdout: str
+    stderr: str = ""
+
+
+class NodeRecord(msgspec.Struct, frozen=True, tag="node"):
+    """What was read inside a node, through a resident pod on the host's network."""
+
+    node: str
+    via: str
+    outputs: tuple[CommandOutput, ...] = ()
+    reason: str = ""
+
+
+class ProbePodRecord(msgspec.Struct, frozen=True, tag="probe-pod"):
+    """What became of one probe pod."""
+
+    node: str
+    address: str = ""
+    port: int = 0
+    image: str = ""
+    reason: str = ""
+
+
+class FlowRecord(msgspec.Struct, frozen=True, tag="flow"):
+    """One probe and its outcome."""
+
+    observation: Observation
+
+
+class ProxyRecord(msgspec.Struct, frozen=True, tag="proxy"):
+    """The reverse proxy found on this machine, reduced to what it forwards where."""
+
+    proxy: HostProxy | None
+    reason: str = ""
+
+
+class GapRecord(msgspec.Struct, frozen=True, tag="gap"):
+    """Something that could not be looked at, and the evidence tables that miss it."""
+
+    gap: Gap
+    tables: tuple[str, ...]
+
+
+Record = ApiRecord | NodeRecord | ProbePodRecord | FlowRecord | ProxyRecord | GapRecord
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What the run was asked.
+
+    Args:
+        urls: The URLs given with ``--url``.
+        checks: Ids of the checks chosen.
+        probing: Whether probes were allowed.
+    """
+
+    urls: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    probing: bool = True
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A run, before anything is judged.
+
+    Args:
+        schema: Version of this layout.
+        tool: Version of the doctor that wrote it.
+        created: ISO 8601 time in UTC.
+        question: What was asked.
+        records: What was gathered.
+        seconds: How long gathering took.
+        api_requests: How many requests the API server was sent.
+    """
+
+    schema: int
+    tool: str
+    created: str
+    question: Question
+    records: tuple[Record, ...]
+    seconds: float = 0.0
+    api_requests: int = 0

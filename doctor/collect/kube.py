@@ -1,0 +1,287 @@
+"""The API server: configuration, raw LISTs, and exec. The only home of ``kubernetes``."""
+
+import contextlib
+import http.client
+import json
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doctor.errors import ClusterError
+
+__all__ = ["Api", "ApiAnswer", "ExecAnswer", "connect"]
+
+_PAGE = 500
+_MOST_OUTPUT = 8 * 1024 * 1024
+
+
+class ApiAnswer(msgspec.Struct, frozen=True):
+    """An answer of the API server: a body, or why there is none."""
+
+    status: int
+    body: bytes = b""
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was carried out."""
+        return 200 <= self.status < 300
+
+
+class ExecAnswer(msgspec.Struct, frozen=True):
+    """What a program printed in a container; ``reason`` says why it could not be run."""
+
+    stdout: str = ""
+    stderr: str = ""
+    reason: str = ""
+
+
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(name="continue", default="")
+
+
+class _Page(msgspec.Struct):
+    items: list[msgspec.Raw] | None = None
+    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
+class Api:
+    """A connection to one API server; its methods may be called from several threads."""
+
+    def __init__(self, client: Any, seconds: float) -> None:  # noqa: ANN401 - kubernetes is untyped
+        """Wrap a configured client.
+
+        Args:
+            client: A ``kubernetes.client.ApiClient``.
+            seconds: How long a request may take.
+        """
+        self._client = client
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self.requests = 0
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return str(self._client.configuration.host)
+
+    def call(self, method: str, path: str, body: object = None) -> ApiAnswer:
+        """Send one request; a refusal is an answer, not an exception.
+
+        Args:
+            method: GET, POST or DELETE.
+            path: Path with query.
+            body: What is sent as JSON.
+        """
+        import urllib3
+
+        with self._lock:
+            self.requests += 1
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        token = self._client.configuration.get_api_key_with_prefix("authorization")
+        if token:
+            headers["Authorization"] = token
+        try:
+            answer = self._client.rest_client.pool_manager.request(
+                method,
+                self.server + path,
+                body=None if body is None else json.dumps(body),
+                headers=headers,
+                timeout=urllib3.Timeout(total=self._seconds),
+                retries=False,
+                preload_content=True,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return ApiAnswer(status=0, reason=_plain(error))
+        if 200 <= answer.status < 300:
+            return ApiAnswer(status=answer.status, body=answer.data)
+        return ApiAnswer(status=answer.status, reason=_message(answer.status, answer.data))
+
+    def pages(self, path: str) -> tuple[ApiAnswer, list[msgspec.Raw]]:
+        """LIST a kind, page by page; the items are left undecoded.
+
+        Args:
+            path: The resource's path, with any selector as query.
+        """
+        items: list[msgspec.Raw] = []
+        joint = "&" if "?" in path else "?"
+        following = ""
+        while True:
+            answer = self.call("GET", f"{path}{joint}limit={_PAGE}{following}")
+            if not answer.ok:
+                return answer, items
+            try:
+                page = msgspec.json.decode(answer.body, type=_Page)
+            except msgspec.DecodeError as error:
+                return ApiAnswer(status=0, reason=f"not a list: {error}"), items
+            items.extend(page.items or [])
+            if not page.metadata.continue_:
+                return answer, items
+            following = f"&continue={page.metadata.continue_}"
+
+    def exec(
+        self, namespace: str, pod: str, container: str, command: list[str], seconds: float
+    ) -> ExecAnswer:
+        """Run a program in a container and return what it printed.
+
+        Args:
+            namespace: The pod's namespace.
+            pod: The pod's name.
+            container: The container's name.
+            command: The program and its arguments.
+            seconds: How long it may take.
+        """
+        from kubernetes.client import ApiClient, CoreV1Api
+        from kubernetes.client.exceptions import ApiException
+        from kubernetes.stream import stream
+        from websocket import WebSocketException
+
+        with self._lock:
+            self.requests += 1
+        # stream() swaps the client's request method in place: it must not be the shared one.
+        core = CoreV1Api(ApiClient(self._client.configuration))
+        try:
+            channel = stream(
+                core.connect_get_namespaced_pod_exec,
+                pod,
+                namespace,
+                container=container,
+                command=command,
+                stderr=True,
+                stdin=False,
+                stdout=True,
+                tty=False,
+                _preload_content=False,
+                _request_timeout=self._seconds,
+            )
+        except (ApiException, WebSocketException, OSError) as error:
+            return ExecAnswer(reason=_exec_reason(error))
+        return _drain(channel, seconds)
+
+
+def _drain(channel: Any, seconds: float) -> ExecAnswer:  # noqa: ANN401 - kubernetes is untyped
+    """Read an exec channel to its end, within a bound of time and size."""
+    from websocket import WebSocketException
+
+    try:
+        channel.run_forever(timeout=seconds)
+        out, err = channel.read_stdout(timeout=0), channel.read_stderr(timeout=0)
+        ended = not channel.is_open()
+    except (WebSocketException, OSError, ValueError) as error:
+        return ExecAnswer(reason=_plain(error))
+    finally:
+        with contextlib.suppress(Exception):
+            channel.close()
+    if not ended:
+        return ExecAnswer(reason=f"no end within {seconds:g} s", stdout=out[:_MOST_OUTPUT])
+    return ExecAnswer(stdout=out[:_MOST_OUTPUT], stderr=err[:_MOST_OUTPUT])
+
+
+def _exec_reason(error: Exception) -> str:
+    """Say in one line why exec was refused."""
+    status = getattr(error, "status", 0)
+    text = str(getattr(error, "reason", "") or error)
+    if "Handshake status" in text:
+        text = text.partition("-+-+-")[0].strip()
+    return f"exec refused ({status}): {_line(text)}" if status else f"exec failed: {_line(text)}"
+
+
+def _message(status: int, body: bytes) -> str:
+    """Read the message of a Status object."""
+    try:
+        message = msgspec.json.decode(body, type=_Status).message
+    except msgspec.DecodeError:
+        message = body[:200].decode("utf-8", "replace")
+    return _line(message) or http.client.responses.get(status, f"HTTP {status}")
+
+
+def _plain(error: BaseException) -> str:
+    """Say in one line what went wrong below HTTP."""
+    text = str(error)
+    for mark in ("[Errno", "Caused by"):
+        if mark in text:
+            text = text[text.index(mark) :]
+    words = (
+        ("timed out", "no answer in time"),
+        ("Connection refused", "connection refused"),
+        ("No route to host", "no route to host"),
+        ("Network is unreachable", "network is unreachable"),
+        ("certificate verify failed", "its certificate is not signed by the kubeconfig's CA"),
+        ("Name or service not known", "its name does not resolve"),
+        ("Temporary failure in name resolution", "its name does not resolve"),
+    )
+    return next((plain for mark, plain in words if mark in text), _line(text))
+
+
+def _line(text: str) -> str:
+    """Fold text to one line of bounded length."""
+    return " ".join(text.split())[:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the client's warnings and logs off the user's screen."""
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def connect(kubeconfig: str | None, context: str | None, seconds: float) -> Api:
+    """Connect to the cluster that kubectl would talk to, and see that it answers.
+
+    Args:
+        kubeconfig: A file, or None for ``$KUBECONFIG``, ``~/.kube/config`` or the pod's own.
+        context: A context's name, or None for the current one.
+        seconds: How long a request may take.
+
+    Raises:
+        ClusterError: There is no kubeconfig, it is broken, or the API server does not answer.
+    """
+    with _quiet():
+        api = Api(_client(kubeconfig, context), seconds)
+    answer = api.call("GET", "/version")
+    if answer.status in (401,):
+        raise ClusterError(f"the API server {api.server} does not accept these credentials")
+    if answer.status == 0:
+        raise ClusterError(f"the API server {api.server} cannot be reached: {answer.reason}")
+    return api
+
+
+def _client(kubeconfig: str | None, context: str | None) -> Any:  # noqa: ANN401 - untyped
+    """Build the client from a kubeconfig, or from the pod's service account."""
+    from kubernetes import client, config
+    from kubernetes.config.config_exception import ConfigException
+
+    configuration = client.Configuration()
+    in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
+    files = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    present = [f for f in files.split(os.pathsep) if f and Path(f).is_file()]
+    if not present and in_cluster and not kubeconfig:
+        config.load_incluster_config(client_configuration=configuration)
+        return client.ApiClient(configuration)
+    if not present:
+        raise ClusterError(f"no kubeconfig: {files} does not exist; give --kubeconfig FILE")
+    try:
+        config.load_kube_config(
+            config_file=os.pathsep.join(present),
+            context=context,
+            client_configuration=configuration,
+        )
+    except ConfigException as error:
+        raise ClusterError(f"the kubeconfig {files} is broken: {_line(str(error))}") from error
+    except Exception as error:  # the loader raises YAML, binascii, type and key errors as they come
+        raise ClusterError(f"the kubeconfig {files} is broken: {_line(str(error))}") from error
+    configuration.retries = False
+    return client.ApiClient(configuration)

@@ -1,0 +1,218 @@
+"""The API resources that are read: their paths, their types, and what of them is kept."""
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from doctor.model.kube import (
+    BGPAdvertisement,
+    ConfigMap,
+    Container,
+    DaemonSet,
+    Deployment,
+    EndpointSlice,
+    EnvName,
+    Event,
+    Ingress,
+    IngressClass,
+    IPAddressPool,
+    Item,
+    L2Advertisement,
+    Node,
+    Pod,
+    PodTemplate,
+    Service,
+    ServiceL2Status,
+    WebhookConfiguration,
+)
+
+__all__ = ["RESOURCES", "Resource", "reduce_items"]
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """One kind of object.
+
+    Args:
+        name: Plural name; the key of its record.
+        path: Path of its LIST.
+        type: The struct that declares what is kept.
+        optional: Whether the kind may not be served at all (a CRD).
+    """
+
+    name: str
+    path: str
+    type: type[Item]
+    optional: bool = False
+
+
+_APPS = "/apis/apps/v1"
+_NETWORKING = "/apis/networking.k8s.io/v1"
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+_METALLB = "/apis/metallb.io/v1beta1"
+
+RESOURCES = {
+    r.name: r
+    for r in (
+        Resource("nodes", "/api/v1/nodes", Node),
+        Resource("pods", "/api/v1/pods", Pod),
+        Resource("services", "/api/v1/services", Service),
+        Resource("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices", EndpointSlice),
+        Resource("events:warning", "/api/v1/events?fieldSelector=type%3DWarning", Event),
+        Resource(
+            "events:services",
+            "/api/v1/events?fieldSelector=involvedObject.kind%3DService",
+            Event,
+        ),
+        Resource("daemonsets", f"{_APPS}/daemonsets", DaemonSet),
+        Resource("deployments", f"{_APPS}/deployments", Deployment),
+        Resource("statefulsets", f"{_APPS}/statefulsets", Deployment),
+        Resource("ingresses", f"{_NETWORKING}/ingresses", Ingress),
+        Resource("ingressclasses", f"{_NETWORKING}/ingressclasses", IngressClass),
+        Resource(
+            "validatingwebhookconfigurations",
+            f"{_ADMISSION}/validatingwebhookconfigurations",
+            WebhookConfiguration,
+        ),
+        Resource(
+            "mutatingwebhookconfigurations",
+            f"{_ADMISSION}/mutatingwebhookconfigurations",
+            WebhookConfiguration,
+        ),
+        Resource("ipaddresspools", f"{_METALLB}/ipaddresspools", IPAddressPool, optional=True),
+        Resource("l2advertisements", f"{_METALLB}/l2advertisements", L2Advertisement, optional=True),
+        Resource(
+            "bgpadvertisements", f"{_METALLB}/bgpadvertisements", BGPAdvertisement, optional=True
+        ),
+        Resource("servicel2statuses", f"{_METALLB}/servicel2statuses", ServiceL2Status, optional=True),
+        Resource("configmaps", "/api/v1/configmaps", ConfigMap),
+    )
+}
+
+_ANNOTATIONS = (
+    "flannel.alpha.coreos.com/",
+    "ingressclass.kubernetes.io/",
+    "kubernetes.io/ingress.class",
+    "metallb.io/",
+    "metallb.universe.tf/",
+    "nginx.ingress.kubernetes.io/rewrite-target",
+)
+_ARGUMENTS = re.compile(
+    r"--(controller-class|ingress-class|lb-class|watch-ingress-without-class"
+    r"|providers\.kubernetesingress(\.ingressclass)?|iface|ip-masq)\b",
+    re.IGNORECASE,
+)
+_DATA_KEYS = ("net-conf.json", "Corefile", "config.conf")
+_DATA_LINES = re.compile(r"^\s*(kubernetes\s|mode:\s)")
+_TARGET = re.compile(r"(?<![\w.@:/-])((?:[a-z0-9-]+\.)*[a-z0-9-]+):(\d{2,5})(?![\w.:-])", re.ASCII)
+_URL_HOST = re.compile(r"\b[a-z][a-z0-9+]*://(?:[^@/\s]*@)?([a-z0-9.-]+):(\d{2,5})\b", re.ASCII)
+
+
+class _Env(msgspec.Struct):
+    name: str = ""
+    value: str = ""
+
+
+class _EnvContainer(msgspec.Struct):
+    env: list[_Env] | None = None
+
+
+class _EnvSpec(msgspec.Struct):
+    containers: list[_EnvContainer] = []
+
+
+class _EnvPod(msgspec.Struct):
+    spec: _EnvSpec = msgspec.field(default_factory=_EnvSpec)
+
+
+def reduce_items(resource: Resource, items: Iterable[msgspec.Raw]) -> list[Item]:
+    """Decode objects, keeping only what is declared and harmless.
+
+    Raises:
+        msgspec.DecodeError: An object has another shape than the API promises.
+    """
+    return [_reduce(resource.type, raw) for raw in items]
+
+
+def _reduce(kind: type[Item], raw: msgspec.Raw) -> Item:
+    """Decode and clean one object."""
+    item: Item = msgspec.json.decode(raw, type=kind)
+    item = msgspec.structs.replace(
+        item, metadata=msgspec.structs.replace(item.metadata, annotations=_notes(item))
+    )
+    match item:
+        case Pod():
+            return _pod(item, raw)
+        case DaemonSet():
+            return msgspec.structs.replace(
+                item, spec=msgspec.structs.replace(item.spec, template=_template(item.spec.template))
+            )
+        case Deployment():
+            return msgspec.structs.replace(
+                item, spec=msgspec.structs.replace(item.spec, template=_template(item.spec.template))
+            )
+        case ConfigMap():
+            return msgspec.structs.replace(item, data=_data(item.data or {}))
+        case _:
+            return item
+
+
+def _notes(item: Item) -> dict[str, str]:
+    """Keep annotations that are judged; others may hold anything, a whole Secret included."""
+    return {k: v for k, v in item.annotations.items() if k.startswith(_ANNOTATIONS)}
+
+
+def _data(data: dict[str, str]) -> dict[str, str]:
+    """Keep the lines of known keys that are judged."""
+    return {k: _lines(k, v) for k, v in data.items() if k in _DATA_KEYS}
+
+
+def _lines(key: str, text: str) -> str:
+    """net-conf.json is kept whole; of others, only the lines that are read."""
+    if key == "net-conf.json":
+        return text
+    return "\n".join(line for line in text.splitlines() if _DATA_LINES.match(line))
+
+
+def _harmless(container: Container) -> Container:
+    """Drop arguments that are not read: a password may be among them."""
+    kept = tuple(a for a in container.args or () if _ARGUMENTS.match(a))
+    return msgspec.structs.replace(container, args=kept, command=(container.command or ())[:1])
+
+
+def _template(template: PodTemplate) -> PodTemplate:
+    """Clean a workload's template: its containers, and annotations, which may hold anything."""
+    containers = tuple(_harmless(c) for c in template.spec.containers)
+    return msgspec.structs.replace(
+        template,
+        metadata=msgspec.structs.replace(template.metadata, annotations=None),
+        spec=msgspec.structs.replace(template.spec, containers=containers),
+    )
+
+
+def _pod(pod: Pod, raw: msgspec.Raw) -> Pod:
+    """Clean a pod; of a failing one, learn from its environment what it depends on."""
+    containers = tuple(_harmless(c) for c in pod.spec.containers)
+    if not pod.ready and pod.status.phase in ("Running", "Pending"):
+        env = msgspec.json.decode(raw, type=_EnvPod).spec.containers
+        containers = tuple(
+            msgspec.structs.replace(c, dependencies=_dependencies(e.env or []))
+            for c, e in zip(containers, env, strict=True)
+        )
+    return msgspec.structs.replace(
+        pod, spec=msgspec.structs.replace(pod.spec, containers=containers)
+    )
+
+
+def _dependencies(env: list[_Env]) -> tuple[EnvName, ...]:
+    """Keep only the host:port pairs of environment values, never the values."""
+    named = (EnvName(name=e.name, targets=_targets(e.value)) for e in env)
+    return tuple(e for e in named if e.targets)
+
+
+def _targets(value: str) -> tuple[str, ...]:
+    """Find host:port pairs, bare or in a URL, userinfo left out."""
+    found = [f"{h}:{p}" for h, p in _URL_HOST.findall(value)]
+    if "://" not in value and "@" not in value:
+        found += [f"{h}:{p}" for h, p in _TARGET.findall(value) if not h.isdecimal()]
+    return tuple(dict.fromkeys(f for f in found if 0 < int(f.rpartition(":")[2]) < 65536))

@@ -1,0 +1,175 @@
+"""Builders of measurements: observations by purpose, with their predicted paths."""
+
+from collections import defaultdict
+
+import msgspec
+
+from doctor.bundle.schema import (
+    CommandOutput,
+    FlowRecord,
+    NodeRecord,
+    ProbePodRecord,
+    ProxyRecord,
+)
+from doctor.evidence.topology import overlay, topology
+from doctor.evidence.world import World
+from doctor.model.evidence import (
+    EgressFlows,
+    Measured,
+    Mesh,
+    NodeNetworks,
+    ProbePod,
+    ProbePods,
+    Proxy,
+    TargetFlows,
+)
+from doctor.model.flow import Observation, Purpose
+from doctor.model.kube import Pod
+from doctor.model.node import NodeNetwork
+from doctor.parse.ip_json import parse_links, parse_routes
+from doctor.parse.iptables_save import parse_chains, parse_drops
+from doctor.parse.subnet_env import parse_subnet_env
+from doctor.path.predict import predict
+from doctor.path.topology import Pod as PlacedPod
+
+__all__ = [
+    "Measurements",
+    "dependants",
+    "node_networks",
+    "probe_pods",
+]
+
+
+class Measurements:
+    """All observations of a bundle, with their hops; computed once."""
+
+    def __init__(self, world: World) -> None:
+        """Predict the path of every flow."""
+        self._world = world
+        self._map = topology(world)
+        own = {
+            r.address: PlacedPod(key=f"probe pod on {r.node}", node=r.node)
+            for r in world.of(ProbePodRecord)
+            if r.address
+        }
+        self._map = msgspec.structs.replace(self._map, pods={**self._map.pods, **own})
+        self._by_purpose: dict[Purpose, list[Observation]] = defaultdict(list)
+        for record in world.of(FlowRecord):
+            seen = record.observation
+            placed = msgspec.structs.replace(seen, hops=predict(seen.flow, self._map))
+            self._by_purpose[seen.flow.purpose].append(placed)
+
+    def all(self) -> tuple[Observation, ...]:
+        """Return every observation."""
+        return tuple(o for purpose in Purpose for o in self._by_purpose[purpose])
+
+    def of(self, *purposes: Purpose) -> tuple[Observation, ...]:
+        """Return the observations of some purposes, in the order in which they were made."""
+        return tuple(o for p in purposes for o in self._by_purpose[p])
+
+    def table(self, kind: type[Measured], *purposes: Purpose) -> Measured:
+        """Build a plain table of observations."""
+        return kind(observations=self.of(*purposes), gaps=self._world.table_gaps(kind.__name__))
+
+    def mesh(self) -> Mesh:
+        """Build the mesh."""
+        return Mesh(
+            observations=self.of(Purpose.UNDERLAY, Purpose.MESH),
+            gaps=self._world.table_gaps("Mesh"),
+            overlay=overlay(self._world),
+        )
+
+    def targets(self) -> TargetFlows:
+        """Build what a visitor sees."""
+        urls = self._world.bundle.question.urls
+        seen = self.of(Purpose.RESOLVE_TARGET, Purpose.TARGET)
+        return TargetFlows(
+            observations=seen,
+            gaps=self._world.table_gaps("TargetFlows"),
+            urls=urls or tuple(dict.fromkeys(o.flow.subject for o in seen)),
+            derived=not urls,
+        )
+
+    def proxy(self) -> Proxy:
+        """Build what is known of the reverse proxy on this machine."""
+        records = self._world.of(ProxyRecord)
+        return Proxy(
+            observations=self.of(Purpose.UPSTREAM),
+            gaps=self._world.table_gaps("Proxy"),
+            proxy=records[0].proxy if records else None,
+        )
+
+    def egress(self) -> EgressFlows:
+        """Build what failing workloads depend on outside."""
+        return EgressFlows(
+            observations=self.of(Purpose.EGRESS_NAME, Purpose.EGRESS),
+            gaps=self._world.table_gaps("EgressFlows"),
+            wanted_by=tuple(dependants(self._world).items()),
+        )
+
+
+def dependants(world: World) -> dict[str, tuple[Pod, ...]]:
+    """Map ``host:port`` to the failing pods whose environment names it."""
+    found: dict[str, list[Pod]] = defaultdict(list)
+    for pod in world.pods:
+        named = (
+            t for c in pod.spec.containers for d in c.dependencies or () for t in d.targets
+        )
+        for target in dict.fromkeys(named):
+            found[target].append(pod)
+    return {target: tuple(pods) for target, pods in sorted(found.items())}
+
+
+def node_networks(world: World) -> NodeNetworks:
+    """Parse what was read inside the nodes."""
+    read = [_node(r) for r in world.of(NodeRecord) if not r.reason]
+    return NodeNetworks(
+        items=tuple(n for n in read if n), gaps=world.table_gaps("NodeNetworks")
+    )
+
+
+def _node(record: NodeRecord) -> NodeNetwork | None:
+    """Parse one node's outputs; None where what must be there is not understood."""
+    out = {o.name: o for o in record.outputs}
+    try:
+        links = parse_links(_text(out, "address"))
+        routes = parse_routes(_text(out, "route"))
+    except msgspec.DecodeError:
+        return None
+    env = out.get("subnet.env")
+    rules = out.get("iptables")
+    forward = _text(out, "ip_forward")
+    return NodeNetwork(
+        node=record.node,
+        evidence=f"node:{record.node}",
+        subnet_env=parse_subnet_env(env.stdout) if env and env.status == 0 else None,
+        links=links,
+        routes=routes,
+        drops=parse_drops(rules.stdout) if rules else (),
+        nat_chains=parse_chains(rules.stdout, "nat") if rules else (),
+        ip_forward=forward == "1" if forward in ("0", "1") else None,
+        tools=bool(rules and rules.status == 0),
+    )
+
+
+def _text(outputs: dict[str, CommandOutput], name: str) -> str:
+    """Return what a command printed; empty where it failed."""
+    found = outputs.get(name)
+    return found.stdout.strip() if found and found.status == 0 else ""
+
+
+def probe_pods(world: World) -> ProbePods:
+    """List what became of the probe pods."""
+    return ProbePods(
+        gaps=world.table_gaps("ProbePods"),
+        items=tuple(
+            ProbePod(
+                node=r.node,
+                address=r.address,
+                reason=r.reason,
+                evidence=f"probe-pod:{r.node}",
+                port=r.port,
+            )
+            for r in world.of(ProbePodRecord)
+        ),
+    )

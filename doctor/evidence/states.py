@@ -1,0 +1,281 @@
+"""Builders of states: what the cluster's objects say, joined and recognised."""
+
+from collections import defaultdict
+
+from doctor.evidence.finders import (
+    coredns_service,
+    flannel_conf,
+    flannel_daemonsets,
+    ingress_controllers,
+    kube_proxy_daemonset,
+    metallb_controllers,
+    pods_of_image,
+    speakers,
+)
+from doctor.evidence.world import World
+from doctor.model.evidence import (
+    Backend,
+    Backends,
+    DnsService,
+    Flannel,
+    Ingresses,
+    KubeProxy,
+    LoadBalancers,
+    Nodes,
+    WebhookBackend,
+    Webhooks,
+)
+from doctor.model.kube import (
+    BGPAdvertisement,
+    DaemonSet,
+    Event,
+    Ingress,
+    IngressClass,
+    IPAddressPool,
+    L2Advertisement,
+    Pod,
+    ServiceL2Status,
+    Webhook,
+    WebhookConfiguration,
+)
+from doctor.model.kube import Backend as RuleBackend
+from doctor.model.target import host_matches, parse_target
+
+__all__ = [
+    "backends",
+    "dns_service",
+    "flannel",
+    "ingresses",
+    "kube_proxy",
+    "load_balancers",
+    "nodes",
+    "relevant",
+    "webhooks",
+]
+
+_SANDBOX = "FailedCreatePodSandBox"
+
+
+def nodes(world: World) -> Nodes:
+    """Build the table of nodes."""
+    return Nodes(items=world.nodes, gaps=world.gaps("nodes"))
+
+
+def _pods_of(world: World, daemonsets: tuple[DaemonSet, ...]) -> tuple[Pod, ...]:
+    """Return the pods of DaemonSets."""
+    labels = [(d.namespace, d.spec.template.metadata.labels) for d in daemonsets]
+    return tuple(
+        p for ns, selector in labels for p in world.selected(ns, selector) if p.spec.node_name
+    )
+
+
+def flannel(world: World) -> Flannel:
+    """Build flannel's state."""
+    gaps = world.gaps("nodes", "pods", "daemonsets")
+    daemonsets = flannel_daemonsets(world)
+    pods = _pods_of(world, daemonsets) or pods_of_image(world, "/flannel")
+    annotated = any(
+        k.startswith("flannel.alpha.coreos.com/") for n in world.nodes for k in n.annotations
+    )
+    if not gaps and not daemonsets and not pods and not annotated:
+        return Flannel(absent="flannel is not installed in this cluster")
+    key, conf = flannel_conf(world)
+    return Flannel(
+        gaps=gaps,
+        daemonsets=daemonsets,
+        pods=pods,
+        backend=conf.backend if conf else "",
+        port=conf.port if conf else 0,
+        config=key,
+        network=conf.network if conf else "",
+        events=tuple(e for e in world.warnings if e.reason == _SANDBOX),
+    )
+
+
+def kube_proxy(world: World) -> KubeProxy:
+    """Build kube-proxy's state."""
+    gaps = world.gaps("nodes", "pods", "daemonsets")
+    daemonset = kube_proxy_daemonset(world)
+    if daemonset is None:
+        return KubeProxy(gaps=gaps, absent="" if gaps else "no kube-proxy runs in this cluster")
+    return KubeProxy(gaps=gaps, daemonset=daemonset, pods=_pods_of(world, (daemonset,)))
+
+
+def dns_service(world: World) -> DnsService:
+    """Build the state of the cluster's DNS Service."""
+    gaps = world.gaps("services", "endpointslices", "pods", "deployments")
+    service = coredns_service(world)
+    if service is None:
+        return DnsService(gaps=gaps)
+    backend = world.backend(service.key, "53")
+    ports = {
+        p.container_port
+        for pod in backend.pods
+        for c in pod.spec.containers
+        for p in c.ports or ()
+        if p.protocol == "TCP" and p.container_port != 53
+    }
+    return DnsService(
+        gaps=gaps,
+        backend=backend,
+        domain=_domain(world, service.namespace),
+        control_port=max(ports, default=0),
+    )
+
+
+def _domain(world: World, namespace: str) -> str:
+    """Read the cluster domain from the Corefile's kubernetes line."""
+    found = world.configmap(f"{namespace}/coredns")
+    words = ((found.data or {}).get("Corefile", "") if found else "").split()
+    zones = words[words.index("kubernetes") + 1 :] if "kubernetes" in words else []
+    return next((z for z in zones if "arpa" not in z and z != "{"), "cluster.local")
+
+
+def webhooks(world: World) -> Webhooks:
+    """Build the table of admission webhooks that are called at a Service."""
+    kinds = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
+    gaps = world.gaps(*kinds, "services", "endpointslices", "pods")
+    found = tuple(
+        _webhook(world, kind, configuration.name, webhook)
+        for kind in kinds
+        for configuration in world.items(kind, WebhookConfiguration)
+        for webhook in configuration.webhooks or ()
+        if webhook.client_config.service is not None
+    )
+    return Webhooks(gaps=gaps, items=tuple(w for w in found if w))
+
+
+def _webhook(world: World, kind: str, configuration: str, webhook: Webhook) -> WebhookBackend | None:
+    """Join one webhook with its Service."""
+    service = webhook.client_config.service
+    if service is None:
+        return None
+    resources = (r for rule in webhook.rules or () for r in rule.resources or ())
+    return WebhookBackend(
+        configuration=configuration,
+        kind=kind.removesuffix("s"),
+        webhook=webhook.name,
+        failure_policy=webhook.failure_policy,
+        intercepts=tuple(dict.fromkeys(resources)),
+        backend=world.backend(f"{service.namespace}/{service.name}", str(service.port)),
+    )
+
+
+def hosts(world: World) -> tuple[str, ...]:
+    """Return the hosts of the URLs asked for."""
+    return tuple(dict.fromkeys(parse_target(u).host for u in world.bundle.question.urls))
+
+
+def relevant(world: World, items: tuple[Ingress, ...]) -> tuple[Ingress, ...]:
+    """Return the Ingresses that the asked hosts concern; all where none was asked for."""
+    asked = hosts(world)
+    if not asked:
+        return items
+    return tuple(
+        i
+        for i in items
+        if i.spec.default_backend
+        or any(host_matches(r.host, h) for r in i.spec.rules or () for h in asked)
+    )
+
+
+def ingresses(world: World) -> Ingresses:
+    """Build the table of Ingresses, classes and controllers."""
+    gaps = world.gaps("ingresses", "ingressclasses", "pods", "services", "deployments")
+    classes = world.items("ingressclasses", IngressClass)
+    return Ingresses(
+        gaps=gaps,
+        items=world.items("ingresses", Ingress),
+        classes=classes,
+        controllers=ingress_controllers(world, classes),
+        hosts=hosts(world),
+    )
+
+
+def backends(world: World) -> Backends:
+    """Build the table of Services that targets cross."""
+    gaps = world.gaps("services", "endpointslices", "pods")
+    referrers: dict[tuple[str, str], list[str]] = defaultdict(list)
+    table = ingresses(world)
+    for item in relevant(world, table.items):
+        for backend in _rule_backends(world, item):
+            if backend.service is not None:
+                key = f"{item.namespace}/{backend.service.name}"
+                port = backend.service.port
+                asked = port.name or (str(port.number) if port.number else "")
+                referrers[key, asked].append(f"Ingress {item.key}")
+    for controller in table.controllers:
+        for key in controller.services:
+            if not key.endswith(("-admission", "-webhook", "-metrics", "-defaultbackend")):
+                referrers[key, ""].append(f"ingress controller {controller.name}")
+    return Backends(
+        gaps=gaps,
+        items=tuple(
+            world.backend(key, port, tuple(dict.fromkeys(who)))
+            for (key, port), who in referrers.items()
+        ),
+    )
+
+
+def _rule_backends(world: World, item: Ingress) -> list[RuleBackend]:
+    """List the backends of an Ingress that the asked hosts concern."""
+    asked = hosts(world)
+    found = [
+        path.backend
+        for rule in item.spec.rules or ()
+        if not asked or any(host_matches(rule.host, h) for h in asked)
+        for path in (rule.http.paths if rule.http else ())
+    ]
+    return found + ([item.spec.default_backend] if item.spec.default_backend else [])
+
+
+def load_balancers(world: World) -> LoadBalancers:
+    """Build the state of MetalLB and of the Services that want an address."""
+    gaps = world.gaps(
+        "services", "ipaddresspools", "l2advertisements", "bgpadvertisements", "events:services"
+    )
+    controllers = metallb_controllers(world)
+    talkers = speakers(world)
+    installed = bool(controllers or talkers) and world.served("ipaddresspools")
+    services = tuple(
+        s
+        for s in world.services.values()
+        if s.spec.type == "LoadBalancer" and not s.spec.load_balancer_class
+    )
+    if not services:
+        return LoadBalancers(gaps=gaps, absent="no Service of type LoadBalancer" if not gaps else "")
+    if not installed and any(s.vips for s in services):
+        return LoadBalancers(gaps=gaps, absent="another load balancer than MetalLB assigns addresses")
+    labels = [(w.namespace, w.spec.template.metadata.labels) for w in controllers]
+    return LoadBalancers(
+        gaps=gaps,
+        installed=installed,
+        namespace=controllers[0].namespace if controllers else "",
+        services=services,
+        pools=world.items("ipaddresspools", IPAddressPool),
+        l2=world.items("l2advertisements", L2Advertisement),
+        bgp=world.items("bgpadvertisements", BGPAdvertisement),
+        controller=tuple(p for ns, chosen in labels for p in world.selected(ns, chosen)),
+        controllers=controllers,
+        speakers=talkers,
+        events=world.items("events:services", Event),
+        wanted=_wanted(world),
+        announced=tuple(
+            (f"{s.status.service_namespace}/{s.status.service_name}", s.status.node)
+            for s in world.items("servicel2statuses", ServiceL2Status)
+        ),
+    )
+
+
+def _wanted(world: World) -> tuple[str, ...]:
+    """Name the load balanced Services that targets cross; all where nothing was asked for."""
+    fronts = tuple(
+        key
+        for c in ingresses(world).controllers
+        for key in c.services
+        if world.services[key].spec.type == "LoadBalancer"
+    )
+    everything = tuple(k for k, s in world.services.items() if s.spec.type == "LoadBalancer")
+    return fronts if hosts(world) and fronts else everything
+
+

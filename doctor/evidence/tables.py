@@ -1,0 +1,153 @@
+"""Which table is built how, and of what: the one place that knows both."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import cached_property
+from typing import TypeVar, cast
+
+import msgspec
+
+from doctor.bundle.schema import Bundle
+from doctor.evidence import measurements, states
+from doctor.evidence.measurements import Measurements
+from doctor.evidence.world import World
+from doctor.model import evidence as model
+from doctor.model.evidence import Evidence
+from doctor.model.flow import Observation, Purpose
+
+__all__ = ["TABLES", "Source", "Table", "Tables", "Wave", "needs_of"]
+
+E = TypeVar("E", bound=Evidence)
+
+
+class Wave(StrEnum):
+    """A group of measurements that is made together."""
+
+    NODE = "node"
+    PROBE_PODS = "probe-pods"
+    MESH = "mesh"
+    DNS = "dns"
+    WEBHOOK = "webhook"
+    SERVICE_IP = "service-ip"
+    BACKEND = "backend"
+    VIP = "vip"
+    INGRESS = "ingress"
+    TARGET = "target"
+    PROXY = "proxy"
+    EGRESS = "egress"
+
+
+Source = str | Wave
+"""An API resource's name, or a wave."""
+
+_PODS = ("nodes", "pods", "services", "endpointslices")
+_FLANNEL = ("nodes", "pods", "daemonsets", "configmaps:flannel", "events:warning")
+_PROBING = (*_FLANNEL, *_PODS, Wave.NODE, Wave.PROBE_PODS)
+_DNS = (*_PODS, "deployments", "configmaps:coredns")
+_INGRESS = (*_PODS, "ingresses", "ingressclasses", "deployments", "daemonsets")
+_METALLB = (
+    "services",
+    "pods",
+    "deployments",
+    "daemonsets",
+    "ipaddresspools",
+    "l2advertisements",
+    "bgpadvertisements",
+    "servicel2statuses",
+    "events:services",
+)
+_BACKENDS = (*_INGRESS, "statefulsets", "events:warning")
+_TARGETS = (*_INGRESS, *_METALLB)
+_WEBHOOKS = (
+    "validatingwebhookconfigurations",
+    "mutatingwebhookconfigurations",
+    *_PODS,
+    "deployments",
+    "statefulsets",
+)
+
+
+class Table(msgspec.Struct, frozen=True):
+    """How a table is built, and what must be gathered for it."""
+
+    build: Callable[["Tables"], Evidence]
+    sources: tuple[Source, ...]
+
+
+def _plain(kind: type[model.Measured], *purposes: Purpose) -> Callable[["Tables"], Evidence]:
+    """Build a table that holds observations and nothing else."""
+    return lambda tables: tables.measured.table(kind, *purposes)
+
+
+TABLES: dict[type[Evidence], Table] = {
+    model.Nodes: Table(lambda t: states.nodes(t.world), ("nodes",)),
+    model.Flannel: Table(lambda t: states.flannel(t.world), _FLANNEL),
+    model.NodeNetworks: Table(
+        lambda t: measurements.node_networks(t.world), (*_FLANNEL, Wave.NODE)
+    ),
+    model.ProbePods: Table(lambda t: measurements.probe_pods(t.world), _PROBING),
+    model.Mesh: Table(lambda t: t.measured.mesh(), (*_PROBING, Wave.MESH)),
+    model.DnsService: Table(lambda t: states.dns_service(t.world), _DNS),
+    model.DnsFlows: Table(
+        _plain(model.DnsFlows, Purpose.DNS, Purpose.DNS_CONTROL), (*_PROBING, *_DNS, Wave.DNS)
+    ),
+    model.KubeProxy: Table(
+        lambda t: states.kube_proxy(t.world), ("nodes", "pods", "daemonsets")
+    ),
+    model.ServiceIpFlows: Table(
+        _plain(model.ServiceIpFlows, Purpose.SERVICE_IP, Purpose.API_DIRECT),
+        (*_PROBING, Wave.SERVICE_IP),
+    ),
+    model.Webhooks: Table(lambda t: states.webhooks(t.world), _WEBHOOKS),
+    model.WebhookFlows: Table(
+        _plain(model.WebhookFlows, Purpose.WEBHOOK), (*_FLANNEL, *_WEBHOOKS, Wave.WEBHOOK, Wave.NODE)
+    ),
+    model.Backends: Table(lambda t: states.backends(t.world), _BACKENDS),
+    model.BackendFlows: Table(
+        _plain(model.BackendFlows, Purpose.BACKEND, Purpose.READINESS),
+        (*_PROBING, *_BACKENDS, Wave.BACKEND),
+    ),
+    model.LoadBalancers: Table(lambda t: states.load_balancers(t.world), _METALLB),
+    model.VipFlows: Table(
+        _plain(model.VipFlows, Purpose.VIP_ARP, Purpose.ARP_CONTROL, Purpose.VIP),
+        (*_FLANNEL, *_TARGETS, Wave.NODE, Wave.VIP),
+    ),
+    model.Ingresses: Table(lambda t: states.ingresses(t.world), _INGRESS),
+    model.IngressFlows: Table(
+        _plain(model.IngressFlows, Purpose.INGRESS), (*_FLANNEL, *_INGRESS, Wave.NODE, Wave.INGRESS)
+    ),
+    model.TargetFlows: Table(lambda t: t.measured.targets(), (*_TARGETS, Wave.TARGET)),
+    model.Proxy: Table(lambda t: t.measured.proxy(), (*_TARGETS, Wave.TARGET, Wave.PROXY)),
+    model.EgressFlows: Table(
+        lambda t: t.measured.egress(), (*_PROBING, *_DNS, Wave.EGRESS)
+    ),
+}
+
+
+def needs_of(kinds: tuple[type[Evidence], ...]) -> frozenset[Source]:
+    """Return all that must be gathered for some tables."""
+    return frozenset(s for kind in kinds for s in TABLES[kind].sources)
+
+
+class Tables:
+    """The tables of one bundle, each built once, when it is first asked for."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Look at a bundle."""
+        self.world = World(bundle)
+        self._built: dict[type[Evidence], Evidence] = {}
+
+    @cached_property
+    def measured(self) -> Measurements:
+        """The observations, with their paths."""
+        return Measurements(self.world)
+
+    def get(self, kind: type[E]) -> E:
+        """Return one table."""
+        if kind not in self._built:
+            self._built[kind] = TABLES[kind].build(self)
+        return cast("E", self._built[kind])
+
+    def observations(self) -> tuple[Observation, ...]:
+        """Return every observation, whatever table it is in."""
+        return self.measured.all()

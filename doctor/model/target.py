@@ -1,0 +1,63 @@
+"""Targets: the URLs that should work."""
+
+from urllib.parse import urlsplit
+
+import msgspec
+
+__all__ = ["Target", "host_matches", "parse_target"]
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A URL, taken apart.
+
+    Args:
+        url: As it was given.
+        scheme: ``http`` or ``https``.
+        host: Host in lower case, without port and trailing dot.
+        port: The port dialled.
+        path: Path with query; never empty.
+    """
+
+    url: str
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def host_header(self) -> str:
+        """What a browser sends as Host: the port only where it is not the scheme's own."""
+        return self.host if _PORTS[self.scheme] == self.port else f"{self.host}:{self.port}"
+
+
+def parse_target(url: str) -> Target:
+    """Take a URL apart.
+
+    Raises:
+        ValueError: It is no http or https URL with a host; the message says what is wrong.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS:
+        raise ValueError(f"{url!r} is no http:// or https:// URL")
+    if not parts.hostname:
+        raise ValueError(f"{url!r} names no host")
+    if parts.username or parts.password:
+        raise ValueError("a URL with a user name or password is not accepted")
+    try:
+        port = parts.port or _PORTS[parts.scheme]
+    except ValueError as error:
+        raise ValueError(f"{url!r} has no valid port") from error
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(
+        url=url, scheme=parts.scheme, host=parts.hostname.rstrip("."), port=port, path=path
+    )
+
+
+def host_matches(rule: str, host: str) -> bool:
+    """Say whether an Ingress rule's host matches: exact, or a wildcard for one label."""
+    rule, host = rule.lower().rstrip("."), host.lower().rstrip(".")
+    if rule in ("", host):
+        return True
+    return rule.startswith("*.") and "." in host and rule[2:] == host.partition(".")[2]

@@ -1,0 +1,21 @@
+"""flannel's /run/flannel/subnet.env."""
+
+from doctor.model.node import SubnetEnv
+
+__all__ = ["parse_subnet_env"]
+
+
+def parse_subnet_env(text: str) -> SubnetEnv:
+    """Read KEY=value lines; what is missing keeps its default."""
+    pairs = dict(
+        (key.strip(), value.strip())
+        for key, found, value in (line.partition("=") for line in text.splitlines())
+        if found
+    )
+    mtu = pairs.get("FLANNEL_MTU", "")
+    return SubnetEnv(
+        network=pairs.get("FLANNEL_NETWORK", ""),
+        subnet=pairs.get("FLANNEL_SUBNET", ""),
+        mtu=int(mtu) if mtu.isdecimal() else 0,
+        ipmasq=pairs.get("FLANNEL_IPMASQ", "") == "true",
+    )

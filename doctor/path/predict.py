@@ -1,0 +1,164 @@
+"""Predict the hops that a flow crosses, the reply's included."""
+
+from collections.abc import Iterator
+
+from doctor.model.flow import Flow, FlowKind, Purpose, VantageKind
+from doctor.model.hop import ANY, Hop, HopKind
+from doctor.path.topology import Pod, Route, Service, Topology
+
+__all__ = ["predict"]
+
+
+def predict(flow: Flow, topology: Topology) -> tuple[Hop, ...]:
+    """Return the ordered hops of a flow, each once.
+
+    A Service stands for all its endpoints: which of them a packet meets is not known beforehand,
+    so the paths to all are listed.
+    """
+    return tuple(dict.fromkeys(_hops(flow, topology)))
+
+
+def _hops(flow: Flow, topology: Topology) -> Iterator[Hop]:
+    """Yield hops, with repetitions."""
+    if flow.vantage.kind is VantageKind.POD:
+        yield Hop(HopKind.POD_NETWORK, flow.vantage.node)
+    if flow.kind is FlowKind.ARP:
+        yield Hop(HopKind.ARP, flow.address)
+    elif flow.kind is FlowKind.RESOLVE:
+        yield Hop(HopKind.DNS_NAME, flow.name)
+    elif flow.purpose is Purpose.TARGET:
+        yield from _target(flow, topology)
+    elif flow.purpose in (Purpose.EGRESS, Purpose.EGRESS_NAME):
+        yield from _outside(flow, topology)
+    else:
+        yield from _to(flow, flow.address, topology)
+        if flow.purpose in (Purpose.INGRESS, Purpose.UPSTREAM):
+            yield from _behind(flow, flow.address, topology)
+
+
+def _to(flow: Flow, address: str, topology: Topology) -> Iterator[Hop]:
+    """Yield the hops from the flow's vantage to an address of the cluster."""
+    node = flow.vantage.node
+    if address in topology.nodes:
+        yield from _between(node, topology.nodes[address], flow.protocol)
+    elif address in topology.pods:
+        pod = topology.pods[address]
+        yield from _to_pod(node, pod, flow.protocol, topology, from_pod=_forwards(flow))
+    elif address in topology.services:
+        yield from _to_service(node, topology.services[address], flow, topology)
+    elif address in topology.vips:
+        yield from _to_vip(address, flow, topology)
+
+
+def _forwards(flow: Flow) -> bool:
+    """Say whether the packet is forwarded by its first node, rather than sent by it."""
+    return flow.vantage.kind is not VantageKind.NODE
+
+
+def _between(a: str, b: str, protocol: str) -> Iterator[Hop]:
+    """Yield the underlay in both directions; nothing within a node or from this machine."""
+    if a and b and a != b:
+        yield Hop(HopKind.UNDERLAY, f"{a}>{b}", protocol)
+        yield Hop(HopKind.UNDERLAY, f"{b}>{a}", protocol)
+
+
+def _to_pod(
+    node: str, pod: Pod, protocol: str, topology: Topology, *, from_pod: bool
+) -> Iterator[Hop]:
+    """Yield the path to one pod, the reply's hops included."""
+    if from_pod and node:
+        yield Hop(HopKind.FORWARD, node, protocol)
+    if node != pod.node:
+        yield from _between(node, pod.node, topology.overlay or protocol)
+        yield Hop(HopKind.FORWARD, pod.node, protocol)
+    yield Hop(HopKind.POD_NETWORK, pod.node)
+    yield Hop(HopKind.POD, pod.key, protocol)
+
+
+def _to_service(node: str, service: Service, flow: Flow, topology: Topology) -> Iterator[Hop]:
+    """Yield translation on the vantage's node, the Service, and the paths to its endpoints."""
+    if node:
+        yield Hop(HopKind.KUBE_PROXY, node)
+    yield from _endpoints(node, service, topology, flow.protocol, from_pod=_forwards(flow))
+
+
+def _endpoints(
+    node: str, service: Service, topology: Topology, protocol: str, *, from_pod: bool
+) -> Iterator[Hop]:
+    """Yield a Service and the paths from a node to all its endpoints."""
+    yield Hop(HopKind.SERVICE, service.key)
+    kind = protocol.partition("/")[0]
+    for address, port in service.endpoints:
+        inner = f"{kind}/{port}"
+        if address in topology.pods:
+            pod = topology.pods[address]
+            yield from _to_pod(node, pod, inner, topology, from_pod=from_pod)
+        elif address in topology.nodes:
+            yield from _between(node, topology.nodes[address], inner)
+
+
+def _to_vip(address: str, flow: Flow, topology: Topology) -> Iterator[Hop]:
+    """Yield the path to a load balancer's address.
+
+    A node translates it by itself and never asks who owns it; all others meet the announcer.
+    """
+    service = topology.vips[address]
+    node = flow.vantage.node
+    if not node:
+        yield Hop(HopKind.ASSIGN, service.key)
+        yield Hop(HopKind.ANNOUNCE, address)
+        yield Hop(HopKind.ARP, address)
+        node = topology.announcers.get(address, "")
+    yield Hop(HopKind.KUBE_PROXY, node or ANY)
+    yield from _endpoints(node, service, topology, flow.protocol, from_pod=True)
+
+
+def _target(flow: Flow, topology: Topology) -> Iterator[Hop]:
+    """Yield what a visitor's request crosses, from the name to the application."""
+    host = flow.name.partition(":")[0].lower()
+    yield Hop(HopKind.DNS_NAME, host)
+    if flow.address in topology.proxies:
+        yield Hop(HopKind.HOST_PROXY, flow.address, f"tcp/{flow.port}")
+    route = topology.hosts.get(host, Route())
+    vips = [v for v, s in topology.vips.items() if s in route.controllers or not route.controllers]
+    for vip in [flow.address] if flow.address in topology.vips else vips:
+        yield from _to_vip(vip, flow, topology)
+    for service in route.controllers:
+        if service not in topology.vips.values():
+            yield Hop(HopKind.ASSIGN, service.key)
+            yield Hop(HopKind.SERVICE, service.key)
+    yield from _rules(host, route, topology)
+
+
+def _rules(host: str, route: Route, topology: Topology) -> Iterator[Hop]:
+    """Yield the ingress rule, and the paths from the controllers to what stands behind it."""
+    yield Hop(HopKind.INGRESS_RULE, host)
+    pods = [topology.pods.get(a) for s in route.controllers for a, _ in s.endpoints]
+    nodes = [p.node for p in pods if p] or [""]
+    for service in route.backends:
+        for node in nodes:
+            yield from _endpoints(node, service, topology, "tcp", from_pod=True)
+
+
+def _behind(flow: Flow, address: str, topology: Topology) -> Iterator[Hop]:
+    """Yield what stands behind the ingress controller that a request was sent to."""
+    host = flow.name.partition(":")[0].lower()
+    route = topology.hosts.get(host, Route())
+    pod = topology.pods.get(address)
+    if pod is None:
+        yield from _rules(host, route, topology)
+        return
+    yield Hop(HopKind.INGRESS_RULE, host)
+    for service in route.backends:
+        yield from _endpoints(pod.node, service, topology, "tcp", from_pod=True)
+
+
+def _outside(flow: Flow, topology: Topology) -> Iterator[Hop]:
+    """Yield the way out of the cluster; a name is asked of the cluster's DNS first."""
+    if flow.purpose is Purpose.EGRESS_NAME:
+        yield from _to(flow, flow.address, topology)
+        return
+    if flow.vantage.kind is VantageKind.POD:
+        yield Hop(HopKind.FORWARD, flow.vantage.node, flow.protocol)
+    host, _, port = flow.subject.rpartition(":")
+    yield Hop(HopKind.EGRESS, host, f"tcp/{port}")

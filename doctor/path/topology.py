@@ -1,0 +1,61 @@
+"""What must be known of a cluster to predict a path through it."""
+
+import msgspec
+
+__all__ = ["Pod", "Route", "Service", "Topology"]
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """A pod as a place: its name, its node, and whether it uses the node's own network."""
+
+    key: str
+    node: str
+    host_network: bool = False
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A Service as a place.
+
+    Args:
+        key: ``namespace/name``.
+        endpoints: Pod addresses and ports behind it.
+    """
+
+    key: str
+    endpoints: tuple[tuple[str, int], ...] = ()
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where an HTTP host leads behind the ingress controllers.
+
+    Args:
+        controllers: Services in front of the controllers that serve the host.
+        backends: Services that its rules name.
+    """
+
+    controllers: tuple[Service, ...] = ()
+    backends: tuple[Service, ...] = ()
+
+
+class Topology(msgspec.Struct, frozen=True):
+    """The cluster as a map of addresses.
+
+    Args:
+        nodes: Node name by address.
+        pods: Pod by address; pods on the node's own network are left out.
+        services: Service by ClusterIP.
+        vips: Service by load balancer address.
+        announcers: Node by load balancer address, where one said it announces.
+        overlay: Outer protocol between nodes, ``udp/8472``; empty where pod traffic is routed.
+        hosts: Route by HTTP host, in lower case.
+        proxies: Addresses of this machine, at which a reverse proxy stands.
+    """
+
+    nodes: dict[str, str]
+    pods: dict[str, Pod]
+    services: dict[str, Service]
+    vips: dict[str, Service]
+    announcers: dict[str, str]
+    overlay: str = ""
+    hosts: dict[str, Route] = {}
+    proxies: tuple[str, ...] = ()
