@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterable, Sequence
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -94,7 +93,7 @@ class _Page:
         self.ascii_only = ascii_only
         self.verbose = verbose
         self._file = io.StringIO()
-        # The caller has decided; rich must not look at the environment once more.
+        # The caller has decided: nothing is left for rich to find out from the environment.
         self._console = Console(
             file=self._file,
             width=self.width,
@@ -106,7 +105,6 @@ class _Page:
             markup=False,
             highlight=False,
             emoji=False,
-            _environ={},
         )
 
     @property
@@ -191,7 +189,7 @@ def _targets(page: _Page, targets: Sequence[TargetResult]) -> None:
     page.hang(page.say("targets", "bold"), Text(""))
     ordered = sorted(targets, key=lambda t: t.reachable)
     shown = ordered if page.verbose else ordered[:_LINES_SHOWN]
-    column = max(cell_len(inert(t.url)) for t in shown)
+    column = max(page.say(t.url).cell_len for t in shown)
     for target in shown:
         _target(page, target, column)
     _rest(page, ordered[len(shown) :])
