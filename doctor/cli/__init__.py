@@ -1,1 +1,1 @@
-"""cli"""
+"""The command line. Heavy packages are imported by the commands that need them."""

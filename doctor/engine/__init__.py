@@ -1,1 +1,1 @@
-"""engine"""
+"""The engine: which checks run, what their findings amount to. Pure and deterministic."""

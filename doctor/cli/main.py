@@ -1,0 +1,141 @@
+"""The entry point: ``wwwm-doctor`` and ``kubectl wwwm-doctor``."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+import click
+
+from doctor import __version__
+from doctor.errors import DoctorError
+
+__all__ = ["cli", "main"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="wwwm-doctor")
+def cli() -> None:
+    """Find out why a site on a self-run Kubernetes cluster does not answer.
+
+    Walks the path that packets take, measures it from several places, and names the one thing that
+    is broken, what proves it, and how to mend it.
+    """
+
+
+def _cluster_options(command: F) -> F:
+    """Add the options of every command that talks to a cluster or judges a bundle."""
+    options = (
+        click.option("--url", "urls", multiple=True, metavar="URL", help="The address that should work; may be repeated. Default: every Ingress host."),
+        click.option("--kubeconfig", metavar="FILE", help="The kubeconfig; default as for kubectl."),
+        click.option("--context", metavar="NAME", help="The kubeconfig's context."),
+        click.option("--request-timeout", default=10.0, show_default=True, metavar="SECONDS", type=click.FloatRange(0.1, 300), help="How long a request to the API server may take."),
+        click.option("--no-probe", is_flag=True, help="Read the API only: enter no pod, start none."),
+        click.option("--probe-image", metavar="IMAGE", help="The image of probe pods; must be on the nodes."),
+        click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write all evidence to a bundle."),
+        click.option("--bundle", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Judge a bundle instead of a cluster."),
+        *_output_options(),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _output_options() -> tuple[Callable[[F], F], ...]:
+    """List the options on how a result is shown."""
+    return (
+        click.option("-o", "--output", "outputs", multiple=True, metavar="FORMAT[=FILE]", help="terminal (default) or json, to stdout or a file; may be repeated."),
+        click.option("--fail-on", type=click.Choice(["fail", "warn"]), default="fail", show_default=True, help="What makes the exit code non-zero."),
+        click.option("-v", "--verbose", is_flag=True, help="Unfold what a cause explains."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
+    )  # fmt: skip
+
+
+@cli.command()
+@_cluster_options
+def run(**given: object) -> None:
+    """Walk the whole chain.
+
+    \b
+    Examples:
+      wwwm-doctor run
+      wwwm-doctor run --url http://shop.example.org/ --output json
+      wwwm-doctor run --save evidence.bundle
+      wwwm-doctor run --bundle evidence.bundle
+    """
+    from doctor.cli.examine import examine
+
+    sys.exit(examine(names=(), given=given))
+
+
+@cli.command()
+@click.argument("names", nargs=-1, required=True, metavar="LINK|ID...")
+@_cluster_options
+def check(names: tuple[str, ...], **given: object) -> None:
+    """Look at one link of the chain, or at single checks, and at what they cross.
+
+    \b
+    Examples:
+      wwwm-doctor check dns
+      wwwm-doctor check dns.udp-and-tcp webhook
+    """
+    from doctor.cli.examine import examine
+
+    sys.exit(examine(names=names, given=given))
+
+
+@cli.command(name="list")
+def list_() -> None:
+    """List the checks, in the order in which the path is walked."""
+    from doctor.engine.registry import load
+    from doctor.render.explain import list_checks
+
+    click.echo(list_checks(load()), nl=False)
+
+
+@cli.command()
+@click.argument("name", metavar="CODE|ID")
+def explain(name: str) -> None:
+    """Explain a code or a check: what proves it, its look-alikes, how to mend it."""
+    from doctor.cli.examine import explanation
+
+    click.echo(explanation(name), nl=False)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--list", "listing", is_flag=True, help="List the recordings.")
+@click.option("-v", "--verbose", is_flag=True, help="Unfold what a cause explains.")
+def demo(name: str | None, listing: bool, verbose: bool) -> None:
+    """Diagnose a recorded fault: no cluster, no network. The first is the article's."""
+    from doctor.cli.demonstrate import demonstrate
+
+    click.echo(demonstrate(name, listing=listing, verbose=verbose), nl=False)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    """Turn SIGTERM into the exception that SIGINT raises: clean-up is the same."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line; what the user did wrong is one line and exit code 2."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except DoctorError as error:
+        from doctor.render.text import inert
+
+        click.echo(f"wwwm-doctor: {inert(str(error))}", err=True)
+        sys.exit(2)

@@ -1,0 +1,283 @@
+"""A whole run: read the API, enter nodes, start probe pods, send probes, write it all down."""
+
+import contextlib
+import datetime
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from doctor import __version__
+from doctor.bundle.schema import (
+    SCHEMA,
+    ApiRecord,
+    Bundle,
+    FlowRecord,
+    GapRecord,
+    NodeRecord,
+    ProbePodRecord,
+    ProxyRecord,
+    Question,
+    Record,
+)
+from doctor.collect.flows import Stage, plan, plan_egress, plan_targets, plan_upstreams
+from doctor.collect.host_proxy import find_proxy, is_local
+from doctor.collect.kube import Api
+from doctor.collect.probe_pods import choose_image, probe_pods
+from doctor.collect.resources import RESOURCES, Resource, reduce_items
+from doctor.collect.stations import Station, measure, node_stations, pod_stations, read_node
+from doctor.evidence.finders import coredns_service, flannel_config_keys
+from doctor.evidence.tables import Source, Tables, Wave
+from doctor.evidence.world import World
+from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
+from doctor.model.target import parse_target
+from doctor.model.verdict import Gap
+from doctor.probe.machine import observe
+
+__all__ = ["Options", "gather"]
+
+_WORKERS = 8
+_POD_TABLES = ("ProbePods", "Mesh", "DnsFlows", "ServiceIpFlows", "BackendFlows", "EgressFlows")
+_NODE_TABLES = (*_POD_TABLES[1:], "NodeNetworks", "WebhookFlows", "IngressFlows", "VipFlows")
+_MEASURED = (*_POD_TABLES, "NodeNetworks", "WebhookFlows", "IngressFlows", "VipFlows")
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the user allows.
+
+    Args:
+        probing: Whether to enter pods and to start probe pods.
+        probe_image: The image for probe pods, None to choose one per node.
+        note: Called with a line on progress.
+    """
+
+    probing: bool = True
+    probe_image: str | None = None
+    note: Callable[[str], None] = lambda _line: None
+
+
+class _Run:
+    """The state of one run: records, in the order in which they were made."""
+
+    def __init__(self, api: Api, question: Question, needs: frozenset[Source], o: Options) -> None:
+        self.api = api
+        self.question = question
+        self.needs = needs
+        self.options = o
+        self.records: list[Record] = []
+        self.created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self._started = time.monotonic()
+
+    def bundle(self) -> Bundle:
+        """Return what was gathered so far."""
+        return Bundle(
+            schema=SCHEMA,
+            tool=__version__,
+            created=self.created,
+            question=self.question,
+            records=tuple(self.records),
+            seconds=round(time.monotonic() - self._started, 2),
+            api_requests=self.api.requests,
+        )
+
+    def tables(self) -> Tables:
+        """Look at what was gathered so far."""
+        return Tables(self.bundle())
+
+    def gap(self, needs: str, reason: str, tables: Iterable[str], *, essential: bool = True) -> None:
+        """Write down what could not be looked at."""
+        gap = Gap(needs=needs, reason=reason, essential=essential)
+        self.records.append(GapRecord(gap=gap, tables=tuple(tables)))
+
+    def seen(self, observations: Iterable[Observation]) -> None:
+        """Write down observations."""
+        self.records.extend(FlowRecord(observation=o) for o in observations)
+
+
+def gather(api: Api, question: Question, needs: frozenset[Source], options: Options) -> Bundle:
+    """Gather what is needed, and no more.
+
+    Args:
+        api: The API server.
+        question: What is asked.
+        needs: API resources and waves.
+        options: What the user allows.
+    """
+    run = _Run(api, question, needs, options)
+    options.note("reading the API")
+    _read_api(run)
+    with ThreadPoolExecutor(1) as aside:
+        visiting = aside.submit(_visit, run.tables(), needs)
+        if options.probing:
+            _probe(run)
+        elif any(isinstance(n, Wave) for n in needs):
+            run.gap("probes inside the cluster", "probing is switched off (--no-probe)", _MEASURED)
+        run.records.extend(visiting.result())
+    return run.bundle()
+
+
+def _read_api(run: _Run) -> None:
+    """LIST what is needed, then the ConfigMaps whose names depend on it."""
+    wanted = [r for name, r in RESOURCES.items() if name in run.needs]
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        run.records.extend(pool.map(lambda r: _list(run.api, r), wanted))
+        world = World(run.bundle())
+        keys = []
+        if "configmaps:flannel" in run.needs:
+            keys += flannel_config_keys(world)
+        service = coredns_service(world) if "configmaps:coredns" in run.needs else None
+        if service:
+            keys.append(f"{service.namespace}/coredns")
+        run.records.extend(pool.map(lambda k: _configmap(run.api, k), keys))
+
+
+def _list(api: Api, resource: Resource) -> ApiRecord:
+    """LIST one kind."""
+    answer, items = api.pages(resource.path)
+    empty = msgspec.Raw(b"[]")
+    if not answer.ok:
+        return ApiRecord(resource.name, empty, status=answer.status, reason=answer.reason)
+    try:
+        reduced = reduce_items(resource, items)
+    except msgspec.DecodeError as error:
+        reason = f"an object of an unexpected shape: {error}"
+        return ApiRecord(resource.name, empty, status=0, reason=reason)
+    return ApiRecord(resource.name, msgspec.Raw(msgspec.json.encode(reduced)))
+
+
+def _configmap(api: Api, key: str) -> ApiRecord:
+    """GET one ConfigMap."""
+    namespace, _, name = key.partition("/")
+    answer = api.call("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+    record = f"configmaps/{key}"
+    if not answer.ok:
+        return ApiRecord(record, msgspec.Raw(b"[]"), status=answer.status, reason=answer.reason)
+    reduced = reduce_items(RESOURCES["configmaps"], [msgspec.Raw(answer.body)])
+    return ApiRecord(record, msgspec.Raw(msgspec.json.encode(reduced)))
+
+
+def _visit(tables: Tables, needs: frozenset[Source]) -> list[Record]:
+    """Do what a visitor of the site does, from this machine; look at a proxy that stands here."""
+    if Wave.TARGET not in needs:
+        return []
+    records: list[Record] = []
+    given = [parse_target(u) for u in tables.world.bundle.question.urls]
+    resolved: dict[str, tuple[str, ...]] = {}
+    for host in dict.fromkeys(t.host for t in given):
+        seen = observe(_resolve(host))
+        records.append(FlowRecord(observation=seen))
+        resolved[host] = seen.answers
+    flows = plan_targets(tables, resolved)
+    local = [f for f in flows if given and is_local(f.address)]
+    proxy = find_proxy(local[0].port) if local and Wave.PROXY in needs else None
+    if proxy:
+        records.append(proxy)
+    upstreams = _upstreams(proxy, {parse_target(f.subject).host for f in local})
+    if Wave.PROXY in needs:
+        flows += plan_upstreams(tables, flows, upstreams)
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        records.extend(FlowRecord(observation=o) for o in pool.map(observe, flows))
+    return records
+
+
+def _resolve(host: str) -> Flow:
+    """Ask this machine's resolver for a host."""
+    return Flow(
+        id=f"{Purpose.RESOLVE_TARGET}:machine>{host}",
+        purpose=Purpose.RESOLVE_TARGET,
+        vantage=Vantage(VantageKind.MACHINE),
+        kind=FlowKind.RESOLVE,
+        address="",
+        name=host,
+        subject=host,
+    )
+
+
+def _upstreams(proxy: ProxyRecord | None, hosts: set[str]) -> tuple[tuple[str, int], ...]:
+    """Return where the proxy forwards requests for these hosts; by address only."""
+    if proxy is None or proxy.proxy is None:
+        return ()
+    servers = [s for s in proxy.proxy.servers if s.upstream_host]
+    chosen = [s for s in servers if hosts & set(s.names)] or servers
+    found: dict[tuple[str, int], None] = {}
+    for server in chosen[:4]:
+        seen = observe(_resolve(server.upstream_host))
+        found.update({(a, server.upstream_port): None for a in seen.answers[:2]})
+    return tuple(found)
+
+
+def _probe(run: _Run) -> None:
+    """Measure inside the cluster."""
+    world = World(run.bundle())
+    entered = node_stations(world) if Wave.NODE in run.needs else {}
+    with (
+        ThreadPoolExecutor(_WORKERS) as pool,
+        _reading(run, pool, entered) as reading,
+        _pods(run, world) as pods,
+    ):
+        run.records.extend(reading)
+        _note_missing(run, world, entered, pods)
+        stations = {s.vantage: s for s in (*entered.values(), *pods.values())}
+        stage = Stage(
+            tables=run.tables(), nodes=tuple(entered), pods=tuple(pods), waves=run.needs
+        )
+        run.options.note("sending probes")
+        seen = _measure(run, stations, plan(stage))
+        _measure(run, stations, plan_egress(stage, seen))
+
+
+def _measure(
+    run: _Run, stations: dict[Vantage, Station], flows: tuple[Flow, ...]
+) -> list[Observation]:
+    """Carry out flows: those of this machine here, the others by the relay."""
+    here = [f for f in flows if f.vantage.kind is VantageKind.MACHINE]
+    there = tuple(f for f in flows if f.vantage.kind is not VantageKind.MACHINE)
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        own = pool.submit(lambda: list(pool.map(observe, here)))
+        seen, gaps = measure(run.api, stations, there, run.options.note)
+        seen = [*seen, *own.result()]
+    run.seen(seen)
+    for gap in gaps:
+        run.gap(gap.needs, gap.reason, _MEASURED, essential=gap.essential)
+    return seen
+
+
+@contextlib.contextmanager
+def _reading(
+    run: _Run, pool: ThreadPoolExecutor, entered: dict[str, Station]
+) -> Iterator[Iterator[NodeRecord]]:
+    """Read the nodes in the background; what is yielded waits for each."""
+    yield pool.map(lambda s: read_node(run.api, s), entered.values())
+
+
+@contextlib.contextmanager
+def _pods(run: _Run, world: World) -> Iterator[dict[str, Station]]:
+    """Start probe pods, and remove them in the end."""
+    if Wave.PROBE_PODS not in run.needs:
+        yield {}
+        return
+    ready = [n for n in world.linux if n.ready]
+    images = {n.name: choose_image(world, n, run.options.probe_image) for n in ready}
+    with probe_pods(run.api, world, images, run.options.note) as started:
+        run.records.extend(started.records)
+        yield pod_stations(started)
+
+
+def _note_missing(
+    run: _Run, world: World, entered: dict[str, Station], pods: dict[str, Station]
+) -> None:
+    """Write down which vantages are missing, and why."""
+    reasons = {r.node: r.reason for r in world.of(ProbePodRecord) if r.reason} | {
+        r.node: r.reason for r in run.records if isinstance(r, ProbePodRecord) and r.reason
+    }
+    for node in world.linux:
+        if Wave.PROBE_PODS in run.needs and node.name not in pods:
+            reason = reasons.get(node.name, "the node is not Ready")
+            run.gap(f"a probe pod on {node.name}", reason, _POD_TABLES)
+        if Wave.NODE in run.needs and node.name not in entered:
+            reason = "no ready kube-flannel pod there to enter"
+            essential = node.control_plane
+            run.gap(f"entering node {node.name}", reason, _NODE_TABLES, essential=essential)
+
+

@@ -1,0 +1,78 @@
+"""The checks that are installed, found by entry point, and how a selection is understood."""
+
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+
+from doctor.contract import Check
+from doctor.errors import UsageError
+from doctor.model.finding import Code
+from doctor.model.link import Link
+
+__all__ = ["GROUP", "codes", "load", "select"]
+
+GROUP = "wwwm_doctor.checks"
+
+_CROSSES: dict[Link, tuple[Link, ...]] = {
+    Link.NODE: (),
+    Link.FLANNEL: (Link.NODE,),
+    Link.OVERLAY: (Link.NODE, Link.FLANNEL),
+    Link.DNS: (Link.NODE, Link.FLANNEL, Link.OVERLAY, Link.KUBE_PROXY),
+    Link.WEBHOOK: (Link.NODE, Link.FLANNEL, Link.OVERLAY, Link.KUBE_PROXY),
+    Link.KUBE_PROXY: (Link.NODE,),
+    Link.SERVICE: (Link.NODE, Link.FLANNEL, Link.OVERLAY),
+    Link.METALLB: (Link.NODE, Link.KUBE_PROXY),
+    Link.INGRESS: (Link.NODE, Link.FLANNEL, Link.OVERLAY, Link.KUBE_PROXY, Link.SERVICE),
+    Link.HOST_PROXY: (Link.NODE, Link.METALLB, Link.INGRESS, Link.SERVICE),
+    Link.EGRESS: (Link.NODE, Link.FLANNEL, Link.OVERLAY, Link.DNS, Link.KUBE_PROXY),
+}
+"""What the traffic that a link is about crosses: blame falls there, so it is looked at too."""
+
+
+def load() -> tuple[Check, ...]:
+    """Return all installed checks, the shipped ones first, in walking order.
+
+    Raises:
+        UsageError: Two checks have one id, or an entry point holds no checks.
+    """
+    found: list[Check] = []
+    for point in sorted(entry_points(group=GROUP), key=lambda p: (p.name != "builtin", p.name)):
+        chain = point.load()
+        if not isinstance(chain, tuple) or not all(isinstance(c, Check) for c in chain):
+            raise UsageError(f"the entry point {point.value} does not hold a tuple of checks")
+        found.extend(chain)
+    seen: set[str] = set()
+    for check in found:
+        if check.id in seen:
+            raise UsageError(f"two installed checks are called {check.id}")
+        seen.add(check.id)
+    order = list(Link)
+    return tuple(sorted(found, key=lambda c: order.index(c.link)))
+
+
+def select(checks: tuple[Check, ...], names: Iterable[str]) -> tuple[Check, ...]:
+    """Choose checks by link or id, with those of the links that their traffic crosses.
+
+    Raises:
+        UsageError: A name is neither a link nor a check's id.
+    """
+    wanted = tuple(names)
+    if not wanted:
+        return checks
+    links = {c.link.value for c in checks}
+    ids = {c.id for c in checks}
+    for name in wanted:
+        if name not in links | ids:
+            known = ", ".join(k.value for k in Link if k.value in links)
+            raise UsageError(
+                f"no link or check is called {name!r}; links: {known}; `wwwm-doctor list` shows all"
+            )
+    chosen = {c.link for c in checks if c.id in wanted or c.link.value in wanted}
+    crossed = {below for link in chosen for below in _CROSSES[link]}
+    return tuple(
+        c for c in checks if c.id in wanted or c.link.value in wanted or c.link in crossed
+    )
+
+
+def codes(checks: Iterable[Check]) -> dict[str, Code]:
+    """Return all codes by name."""
+    return {code.name: code for check in checks for code in check.codes}

@@ -1,0 +1,164 @@
+"""Run checks over evidence, and settle what it all means."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from doctor.bundle.schema import Bundle, FlowRecord
+from doctor.contract import Check
+from doctor.engine.attribute import Said, attribute
+from doctor.engine.notices import notices
+from doctor.evidence.tables import Tables
+from doctor.model.evidence import Evidence, TargetFlows
+from doctor.model.finding import Finding, Severity
+from doctor.model.flow import Observation, Purpose
+from doctor.model.hop import Hop
+from doctor.model.verdict import (
+    CheckResult,
+    Diagnosis,
+    Gap,
+    Outcome,
+    Result,
+    Stats,
+    TargetResult,
+    Verdict,
+)
+
+__all__ = ["EXIT_CODES", "diagnose"]
+
+EXIT_CODES = {
+    Outcome.HEALTHY: 0,
+    Outcome.ERROR: 1,
+    Outcome.FAIL: 3,
+    Outcome.WARN: 4,
+    Outcome.INCOMPLETE: 5,
+    Outcome.INTERRUPTED: 130,
+}
+
+
+def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = False) -> Result:
+    """Judge a bundle.
+
+    Args:
+        bundle: What was gathered.
+        checks: The checks to run, in walking order.
+        fail_on_warn: Whether warnings alone make exit code 4.
+    """
+    tables = Tables(bundle)
+    judged = [_judge(check, tables) for check in checks]
+    said = [Said(check=r.id, finding=f) for r in judged for f in r.findings]
+    diagnoses, _ = attribute(said, tables.observations())
+    results = tuple(_explained(r, diagnoses) for r in judged)
+    outcome = _outcome(results, diagnoses)
+    exit_code = EXIT_CODES[outcome]
+    if outcome is Outcome.WARN and not fail_on_warn:
+        exit_code = 0
+    return Result(
+        outcome=outcome,
+        exit_code=exit_code,
+        targets=_targets(tables, diagnoses),
+        diagnoses=diagnoses,
+        checks=results,
+        notices=notices(tables, {type_ for c in results for type_ in (c.link,)}),
+        stats=_stats(bundle),
+    )
+
+
+def _judge(check: Check, tables: Tables) -> CheckResult:
+    """Run one check; what goes wrong inside it stays inside it."""
+    try:
+        given = {n.parameter: tables.get(n.type) for n in check.needs}
+    except Exception as error:  # noqa: BLE001 - a builder's bug must not stop other checks
+        return _result(check, Verdict.CRASHED, detail=f"{type(error).__name__}: {error}")
+    required: list[Evidence] = [given[n.parameter] for n in check.needs if n.required]
+    absent = next((t.absent for t in required if t.absent), "")
+    if absent:
+        return _result(check, Verdict.SKIPPED, detail=absent)
+    try:
+        findings = tuple(check.judge(**given))
+    except Exception as error:  # noqa: BLE001 - one check's bug must not stop the others
+        return _result(check, Verdict.CRASHED, detail=f"{type(error).__name__}: {error}")
+    gaps = tuple(dict.fromkeys(g for t in required for g in t.gaps))
+    if not findings:
+        missing = any(g.essential for g in gaps)
+        return _result(check, Verdict.INSUFFICIENT if missing else Verdict.PASS, gaps=gaps)
+    failed = any(f.severity is Severity.FAIL for f in findings)
+    return _result(check, Verdict.FAIL if failed else Verdict.WARN, findings, gaps)
+
+
+def _result(
+    check: Check,
+    verdict: Verdict,
+    findings: tuple[Finding, ...] = (),
+    gaps: tuple[Gap, ...] = (),
+    detail: str = "",
+) -> CheckResult:
+    """Write down a check's result."""
+    essential = tuple(msgspec.structs.replace(g, essential=g.essential and check.essential) for g in gaps)
+    return CheckResult(
+        id=check.id,
+        link=check.link,
+        title=check.title,
+        verdict=verdict,
+        findings=findings,
+        gaps=essential,
+        detail=detail,
+    )
+
+
+def _explained(result: CheckResult, diagnoses: tuple[Diagnosis, ...]) -> CheckResult:
+    """Mark a check whose findings are all explained by others' as MASKED."""
+    own = {d.finding for d in diagnoses}
+    folded = [f for f in result.findings if f not in own]
+    if not folded or len(folded) < len(result.findings):
+        return result
+    by = next((d.id for d in diagnoses if any(f == folded[0] for _, f in d.explains)), None)
+    return msgspec.structs.replace(result, verdict=Verdict.MASKED, explained_by=by)
+
+
+def _outcome(results: tuple[CheckResult, ...], diagnoses: tuple[Diagnosis, ...]) -> Outcome:
+    """Settle the run: crash before failure before incompleteness before warning."""
+    if any(r.verdict is Verdict.CRASHED for r in results):
+        return Outcome.ERROR
+    if any(d.finding.severity is Severity.FAIL for d in diagnoses):
+        return Outcome.FAIL
+    if any(r.verdict is Verdict.INSUFFICIENT and any(g.essential for g in r.gaps) for r in results):
+        return Outcome.INCOMPLETE
+    return Outcome.WARN if diagnoses else Outcome.HEALTHY
+
+
+def _targets(tables: Tables, diagnoses: tuple[Diagnosis, ...]) -> tuple[TargetResult, ...]:
+    """Say of each target whether it is reachable, and which hop stops it."""
+    if not any(isinstance(r, FlowRecord) for r in tables.world.bundle.records):
+        return ()
+    table = tables.get(TargetFlows)
+    return tuple(_target(url, table, diagnoses) for url in table.urls)
+
+
+def _target(url: str, table: TargetFlows, diagnoses: tuple[Diagnosis, ...]) -> TargetResult:
+    """Judge one target."""
+    seen = table.of(Purpose.TARGET, subject=url)
+    served = any(o.served for o in seen)
+    status = next((o.status for o in seen if o.status), None)
+    stopped = None if served else _stopping_hop(seen, diagnoses)
+    return TargetResult(url=url, reachable=served, stopped_at=stopped, status=status)
+
+
+def _stopping_hop(seen: tuple[Observation, ...], diagnoses: tuple[Diagnosis, ...]) -> str | None:
+    """Return the first diagnosed hop on a target's path; else the first diagnosis's."""
+    causes = [d.finding.hop for d in diagnoses if d.finding.severity is Severity.FAIL]
+    crossed: list[Hop] = [h for o in seen for h in o.hops]
+    on_path = (c for c in causes if any(c.covers(h) for h in crossed))
+    found = next(on_path, causes[0] if causes else None)
+    return str(found) if found else None
+
+
+def _stats(bundle: Bundle) -> Stats:
+    """Count what the run cost."""
+    world = Tables(bundle).world
+    return Stats(
+        seconds=bundle.seconds,
+        api_requests=bundle.api_requests,
+        nodes=len(world.nodes),
+        probes=len(world.of(FlowRecord)),
+    )
