@@ -145,10 +145,11 @@ def trouble(lab: "Lab") -> str | None:
 
     checks: tuple[Callable[[Lab], str | None], ...] = (
         services_trouble,
+        # what is left of a fault says more than the site's silence because of it
+        fingerprint_trouble,
         nodes_trouble,
         pods_trouble,
         site_trouble,
-        fingerprint_trouble,
     )
     try:
         return next((found for check in checks if (found := check(lab))), None)
