@@ -1,0 +1,681 @@
+"""Checks of the cluster's DNS: that CoreDNS runs, and that both its ports answer from everywhere."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from checks.common import and_list, ids
+from doctor.contract import check
+from doctor.model.evidence import (
+    Backend,
+    DnsFlows,
+    DnsService,
+    EndpointAddress,
+    Flannel,
+    NodeNetworks,
+    Nodes,
+)
+from doctor.model.failure import Failure
+from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role
+from doctor.model.flow import FlowKind, Observation, Purpose, Vantage, VantageKind
+from doctor.model.hop import ANY, Hop, HopKind
+from doctor.model.kube import Pod
+from doctor.model.link import Link
+from doctor.model.node import FilterRule
+
+__all__ = [
+    "CHECKS",
+    "DNS_ENDPOINT_REFUSES",
+    "DNS_NOT_READY",
+    "DNS_PORT_FILTERED",
+    "DNS_SCALED_TO_ZERO",
+    "DNS_SELECTOR_MATCHES_NOTHING",
+    "DNS_SERVICE_IP_DEAD",
+    "DNS_SERVICE_MISSING",
+    "DNS_TCP_FILTERED",
+    "DNS_TIMEOUT",
+    "DNS_UDP_FILTERED",
+    "DNS_WRONG_ANSWER",
+    "running",
+    "udp_and_tcp",
+]
+
+
+def _code(name: str, meaning: str, role: Role = Role.CAUSE) -> Code:
+    """Make a code of this link."""
+    return Code(name, Link.DNS, meaning, role)
+
+
+DNS_SERVICE_MISSING = _code("DNS_SERVICE_MISSING", "The cluster has no DNS Service.")
+DNS_SCALED_TO_ZERO = _code("DNS_SCALED_TO_ZERO", "The DNS server's Deployment wants no replica.")
+DNS_SELECTOR_MATCHES_NOTHING = _code(
+    "DNS_SELECTOR_MATCHES_NOTHING", "The DNS Service's selector matches no pod."
+)
+DNS_NOT_READY = _code("DNS_NOT_READY", "No replica of the DNS server is ready.")
+DNS_UDP_FILTERED = _code("DNS_UDP_FILTERED", "UDP to CoreDNS is dropped, while TCP passes.")
+DNS_TCP_FILTERED = _code("DNS_TCP_FILTERED", "DNS over TCP is dropped, while UDP passes.")
+DNS_PORT_FILTERED = _code(
+    "DNS_PORT_FILTERED", "CoreDNS's port is dropped for UDP and TCP; its other ports pass."
+)
+DNS_ENDPOINT_REFUSES = _code(
+    "DNS_ENDPOINT_REFUSES", "A ready replica of CoreDNS does not listen on the port sent to."
+)
+DNS_WRONG_ANSWER = _code(
+    "DNS_WRONG_ANSWER", "CoreDNS answers a name that every cluster has with an error."
+)
+DNS_TIMEOUT = _code("DNS_TIMEOUT", "Queries to the cluster's DNS get no answer.", Role.SYMPTOM)
+DNS_SERVICE_IP_DEAD = _code(
+    "DNS_SERVICE_IP_DEAD",
+    "The DNS Service's address does not answer, while its endpoints do.",
+    Role.SYMPTOM,
+)
+
+VERIFY = "wwwm-doctor check dns"
+ANSWERED_WRONG = {
+    Failure.DNS_NXDOMAIN,
+    Failure.DNS_SERVFAIL,
+    Failure.DNS_REFUSED,
+    Failure.DNS_NO_ANSWER,
+}
+REFUSED = {Failure.CONNECTION_REFUSED, Failure.CONNECTION_RESET}
+
+
+@check(
+    id="dns.running",
+    title="CoreDNS runs, and its Service leads to it",
+    codes=(
+        DNS_SERVICE_MISSING,
+        DNS_SCALED_TO_ZERO,
+        DNS_SELECTOR_MATCHES_NOTHING,
+        DNS_NOT_READY,
+    ),
+)
+def running(dns: DnsService) -> Iterator[Finding]:
+    """CoreDNS runs, and its Service leads to it.
+
+    What it looks at:
+        The DNS Service, its endpoints, the pods its selector matches, and their Deployment.
+
+    Why it matters:
+        Without a ready endpoint every lookup in the cluster fails at once.
+
+    What proves it:
+        No endpoint is ready, and the objects say why: no replica wanted, no pod selected, or pods
+        that are not ready, with the kubelet's reason.
+
+    Look-alikes:
+        One replica of several that is not ready costs nothing: no finding. Pods that are not ready
+        because their node, its flannel or its kube-proxy is broken are explained by that.
+
+    Remediation:
+        Scale the Deployment up, restore the selector, or mend what its pods crash on.
+
+    Sources:
+        Kubernetes documentation, "Debugging DNS Resolution" and "Debug Services".
+    """
+    if dns.absent or any(g.essential for g in dns.gaps):
+        return
+    backend = dns.backend
+    if backend is None or backend.service is None:
+        yield _no_service(backend.key if backend else "kube-system/kube-dns")
+    elif not backend.ready and (backend.endpoints or backend.service.spec.selector):
+        yield _no_endpoint(backend)
+
+
+def _finding(code: Code, key: str, title: str, more: tuple[str, ...], mend: Remediation) -> Finding:
+    """Make a finding about the DNS Service."""
+    return Finding(
+        code=code,
+        title=title,
+        hop=Hop(HopKind.SERVICE, key),
+        evidence=(f"api:services/{key}", *more),
+        remediation=(mend,),
+        falsifier=f"Service {key} has a ready endpoint",
+    )
+
+
+def _addon() -> Remediation:
+    """Say how kubeadm installs CoreDNS."""
+    command = "kubeadm init phase addon coredns"
+    return Remediation("Install CoreDNS and its Service again", (command,), Risk.SAFE, VERIFY)
+
+
+def _no_service(key: str) -> Finding:
+    """Say that there is no DNS Service."""
+    title = f"There is no DNS Service: {key} does not exist, so no name resolves in the cluster"
+    return _finding(DNS_SERVICE_MISSING, key, title, (), _addon())
+
+
+def _no_endpoint(backend: Backend) -> Finding:
+    """Say why the DNS Service has no ready endpoint."""
+    asleep = [w for w in backend.workloads if w.spec.replicas == 0]
+    if asleep and not backend.pods:
+        key = asleep[0].key
+        scale = f"kubectl -n {asleep[0].namespace} scale deployment {asleep[0].name} --replicas=2"
+        mend = Remediation(f"Scale {key} up", (scale,), Risk.SAFE, VERIFY)
+        title = f"Deployment {key} is scaled to 0 replicas: Service {backend.key} has no endpoint"
+        return _finding(DNS_SCALED_TO_ZERO, backend.key, title, (f"api:deployments/{key}",), mend)
+    if not backend.pods and not backend.workloads:
+        return _no_match(backend)
+    return _not_ready(backend)
+
+
+def _no_match(backend: Backend) -> Finding:
+    """Say that the selector matches nothing, and what it should match."""
+    service = backend.service
+    selector = (service.spec.selector if service else None) or {}
+    said = ",".join(f"{k}={v}" for k, v in sorted(selector.items()))
+    there = [p for p in backend.nearly if any("coredns" in c.image for c in p.spec.containers)]
+    title = f"Service {backend.key} selects {said}, which no pod carries"
+    mend = _addon()
+    if there:
+        labels = {k: there[0].labels[k] for k in selector if k in there[0].labels}
+        title += f", although {and_list(p.key for p in there)} runs"
+        value = ",".join(f'"{k}":"{v}"' for k, v in sorted(labels.items()))
+        namespace, _, name = backend.key.partition("/")
+        path = '{"op":"replace","path":"/spec/selector","value":{' + value + "}}"
+        patch = f"kubectl -n {namespace} patch service {name} --type=json -p '[{path}]'"
+        mend = Remediation("Select CoreDNS's pods again", (patch,), Risk.SAFE, VERIFY)
+    more = tuple(f"api:pods/{p.key}" for p in there)
+    return _finding(DNS_SELECTOR_MATCHES_NOTHING, backend.key, title, more, mend)
+
+
+def _why(pod: Pod, backend: Backend) -> str:
+    """Say why a pod is not ready."""
+    events = [e for e in backend.events if e.involved_object.name == pod.name]
+    said = next((e.message for e in reversed(events) if e.reason == "FailedScheduling"), "")
+    if not pod.node:
+        return f"not scheduled: {said[:120]}" if said else "not scheduled"
+    return pod.waiting or pod.status.reason or ("crashing" if pod.crashing else "not ready")
+
+
+def _not_ready(backend: Backend) -> Finding:
+    """Say that pods of the DNS server are there, or are wanted, and none is ready."""
+    pods, (namespace, _, _) = backend.pods, backend.key.partition("/")
+    nodes = sorted({p.node for p in pods if p.node})
+    whys = and_list(f"{p.name} is {_why(p, backend)}" for p in pods) or "no pod was created"
+    look = [f"kubectl -n {namespace} describe pod {p.name}" for p in pods[:2]]
+    logs = [f"kubectl -n {namespace} logs {p.name} --previous" for p in pods[:2] if p.crashing]
+    kinds = (
+        HopKind.NODE,
+        HopKind.FLANNEL,
+        HopKind.KUBE_PROXY,
+        HopKind.FORWARD,
+        HopKind.POD_NETWORK,
+    )
+    wants = [f"kubectl -n {w.namespace} describe deployment {w.name}" for w in backend.workloads]
+    return Finding(
+        code=DNS_NOT_READY,
+        title=f"No replica of the DNS server behind Service {backend.key} is ready: {whys}",
+        hop=Hop(HopKind.SERVICE, backend.key),
+        evidence=(f"api:services/{backend.key}", *(f"api:pods/{p.key}" for p in pods)),
+        consequence_of=tuple(Hop(k, n) for k in kinds for n in nodes),
+        remediation=(
+            Remediation(
+                "See what its pods wait for, or what they crash on (often the Corefile)",
+                (*look, *logs, *(() if pods else wants)),
+                Risk.SAFE,
+                VERIFY,
+            ),
+        ),
+        falsifier=f"Service {backend.key} has a ready endpoint",
+    )
+
+
+class _World(NamedTuple):
+    """What queries are judged with."""
+
+    dns: DnsService
+    backend: Backend
+    flows: DnsFlows
+    networks: NodeNetworks
+    flannel: Flannel
+    nets: list[str]
+
+
+class _Ask(NamedTuple):
+    """What came of asking one endpoint from one vantage, over UDP, TCP and at another port.
+
+    Lost are the queries that got no answer, or one that a filter gave in the endpoint's place.
+    """
+
+    vantage: Vantage
+    endpoint: EndpointAddress
+    asked: tuple[Observation, ...]
+    lost: tuple[Observation, ...]
+    control: bool
+
+    @property
+    def proven(self) -> bool:
+        """Whether the endpoint is known to be alive from here."""
+        return self.control or any(_came_back(o) for o in self.asked if o not in self.lost)
+
+    @property
+    def across(self) -> bool:
+        """Whether the queries leave their node."""
+        return self.vantage.node != self.endpoint.node
+
+
+@check(
+    id="dns.udp-and-tcp",
+    title="CoreDNS answers over UDP and TCP from every node",
+    codes=(
+        DNS_PORT_FILTERED,
+        DNS_UDP_FILTERED,
+        DNS_TCP_FILTERED,
+        DNS_ENDPOINT_REFUSES,
+        DNS_WRONG_ANSWER,
+        DNS_TIMEOUT,
+        DNS_SERVICE_IP_DEAD,
+    ),
+)
+def udp_and_tcp(
+    dns: DnsService,
+    flows: DnsFlows,
+    networks: NodeNetworks | None,
+    nodes: Nodes | None,
+    flannel: Flannel | None,
+) -> Iterator[Finding]:
+    """CoreDNS answers over UDP and TCP from every node.
+
+    What it looks at:
+        Real queries over UDP and TCP from pods and nodes to every CoreDNS endpoint and to the
+        Service's address, beside a TCP connection to another port of the same pod.
+
+    Why it matters:
+        Resolvers ask over UDP and turn to TCP for long answers: each can be filtered alone, and
+        pods, Service and endpoints look healthy all the while.
+
+    What proves it:
+        The port is silent while another port of the same pod answers the same vantage in the same
+        minute. A rule on a node, or loss between nodes alone, tells where.
+
+    Look-alikes:
+        A broken overlay silences the other port too: then queries only time out, as a symptom.
+        With VXLAN a filter on port 53 between the nodes does not touch these queries, so it is
+        never named. A dead Service address with living endpoints is kube-proxy's.
+
+    Remediation:
+        Remove the rule that is named, or open port 53 for UDP and TCP in the security group.
+
+    Sources:
+        Kubernetes documentation, "Debugging DNS Resolution"; flannel documentation, "Backends";
+        RFC 7766, "DNS Transport over TCP".
+    """
+    backend = dns.backend
+    if backend is None or backend.service is None:
+        return
+    items = nodes.items if nodes else ()
+    nets = [n for i in items for n in (i.spec.pod_cidr, i.address) if n]
+    nets += [e.address for e in backend.endpoints]
+    world = _World(dns, backend, flows, networks or NodeNetworks(), flannel or Flannel(), nets)
+    asks = list(_asks(world))
+    service = _service_asks(world)
+    yield from _filtered(world, asks, service)
+    yield from _refused(world, asks)
+    yield from _wrong(world, asks)
+    yield from _timeout(world, asks, service)
+    yield from _service_dead(asks, service)
+
+
+def _came_back(seen: Observation) -> bool:
+    """Say whether anything came back, an error or a refusal included."""
+    return seen.ok or seen.failure in ANSWERED_WRONG | REFUSED
+
+
+def _asks(world: _World) -> Iterator[_Ask]:
+    """Sort the queries by vantage and ready endpoint."""
+    for endpoint in world.backend.ready:
+        seen = world.flows.of(Purpose.DNS, address=endpoint.address)
+        for vantage in sorted({o.flow.vantage for o in seen}):
+            asked = tuple(o for o in seen if o.flow.vantage == vantage)
+            control = any(
+                o.ok or o.failure in REFUSED
+                for o in world.flows.of(Purpose.DNS_CONTROL, address=endpoint.address)
+                if o.flow.vantage == vantage
+            )
+            lost = tuple(o for o in asked if _is_lost(world, o, endpoint))
+            yield _Ask(vantage, endpoint, asked, lost, control)
+
+
+def _is_lost(world: _World, seen: Observation, endpoint: EndpointAddress) -> bool:
+    """Say whether a query got no answer, or a refusal that a node's rule gives."""
+    if seen.failure is None or seen.failure.silent:
+        return seen.failure is not None
+    ends = {seen.flow.vantage.node, endpoint.node} if seen.failure in REFUSED else set()
+    return any(_rule(world, seen, n) for n in ends)
+
+
+def _rule(world: _World, seen: Observation, node: str) -> FilterRule | None:
+    """Return the rule of a node that fits how a query failed."""
+    own = node == seen.flow.vantage.node and seen.flow.vantage.kind is VantageKind.NODE
+    chain = "OUTPUT" if own else "FORWARD"
+    rule = world.networks.dropping(node, chain, seen.flow.protocol, world.nets)
+    told = seen.failure is not Failure.TIMEOUT
+    return rule if rule and (rule.action == "REJECT") is told else None
+
+
+def _service_asks(world: _World) -> list[Observation]:
+    """Select the failed queries to the Service's address."""
+    service = world.backend.service
+    address = service.spec.cluster_ip if service else ""
+    return [o for o in world.flows.of(Purpose.DNS, address=address) if not o.ok]
+
+
+def _beside(asks: Iterable[_Ask], seen: Observation) -> list[Observation]:
+    """Select the queries to endpoints from the same vantage over the same protocol."""
+    return [
+        o
+        for a in asks
+        for o in a.asked
+        if (o.flow.vantage, o.flow.kind) == (seen.flow.vantage, seen.flow.kind)
+    ]
+
+
+def _echoes(service: list[Observation], lost: Iterable[Observation]) -> list[Observation]:
+    """Select the queries to the Service's address that fail as those to its endpoints do."""
+    same = {(o.flow.vantage, o.flow.kind) for o in lost}
+    return [o for o in service if (o.flow.vantage, o.flow.kind) in same]
+
+
+def _filtered(world: _World, asks: list[_Ask], service: list[Observation]) -> Iterator[Finding]:
+    """Say which protocols of the port are dropped, once per kind of filter and place."""
+    kinds: dict[frozenset[FlowKind], list[_Ask]] = {}
+    for ask in asks:
+        if ask.proven and ask.lost:
+            kinds.setdefault(frozenset(o.flow.kind for o in ask.lost), []).append(ask)
+    both, udp = frozenset({FlowKind.DNS_UDP, FlowKind.DNS_TCP}), frozenset({FlowKind.DNS_UDP})
+    for kind, lost in sorted(kinds.items(), key=lambda k: -len(k[0])):
+        code = {both: DNS_PORT_FILTERED, udp: DNS_UDP_FILTERED}.get(kind, DNS_TCP_FILTERED)
+        for place in _places(world, asks, lost):
+            yield _filter(world, code, place, service)
+
+
+class _Place(NamedTuple):
+    """Where queries are dropped, and what shows it."""
+
+    hop: Hop
+    words: str
+    asks: list[_Ask]
+    rules: tuple[tuple[str, FilterRule], ...] = ()
+    confidence: Confidence = Confidence.LIKELY
+
+
+def _what(asks: Iterable[_Ask]) -> str:
+    """Write the protocols that are lost: ``udp/53``, ``udp+tcp/53``."""
+    lost = sorted({o.flow.protocol for a in asks for o in a.lost}, reverse=True)
+    names = dict.fromkeys(p.partition("/")[0] for p in lost)
+    return f"{'+'.join(names)}/{lost[0].partition('/')[2]}"
+
+
+def _rules(world: _World, ask: _Ask, node: str) -> tuple[FilterRule, ...]:
+    """Return the rules of a node that drop all that is lost, and not what answers."""
+    found = [_rule(world, o, node) for o in ask.lost]
+    passes = [o.flow.protocol for o in ask.asked if o not in ask.lost and _came_back(o)]
+    passes += [f"tcp/{world.dns.control_port}"] if ask.control else []
+    rules = tuple(dict.fromkeys(r for r in found if r))
+    fits = None not in found and not any(r.hits(p) for r in rules for p in passes)
+    return rules if fits else ()
+
+
+def _places(world: _World, asks: list[_Ask], lost: list[_Ask]) -> Iterator[_Place]:
+    """Find where queries are dropped: by a rule on a node, between nodes, or not known."""
+    left = list(lost)
+    ends = sorted({n for a in lost for n in (a.endpoint.node, a.vantage.node) if n})
+    ruled = {n: [a for a in lost if n in _ends(a) and _rules(world, a, n)] for n in ends}
+    if len(ends) > 1 and all(ruled.values()):
+        rules = tuple((n, r) for n in ends for r in _rules(world, ruled[n][0], n))
+        hop = Hop(HopKind.FORWARD, ANY, _what(lost))
+        yield _Place(hop, f"on the nodes {and_list(ends)}", lost, rules, Confidence.CERTAIN)
+        return
+    while left and (node := max(ends, key=lambda n: sum(a in left for a in ruled[n]))):
+        mine = [a for a in ruled[node] if a in left]
+        if not mine:
+            break
+        rules = tuple((node, r) for r in _rules(world, mine[0], node))
+        kind = HopKind.FORWARD if rules[0][1].chain == "FORWARD" else HopKind.NODE
+        words = f"on node {node} by its {rules[0][1].chain} rule {rules[0][1].text}"
+        yield _Place(Hop(kind, node, _what(mine)), words, mine, rules, Confidence.CERTAIN)
+        left = [a for a in left if a not in mine]
+    if left and world.flannel.backend == "host-gw" and all(a.across for a in left):
+        yield _between(asks, left)
+    elif left:
+        yield _somewhere(asks, left)
+
+
+def _ends(ask: _Ask) -> tuple[str, str]:
+    """Name the nodes whose chains a query passes."""
+    return ask.vantage.node, ask.endpoint.node
+
+
+def _fine(ask: _Ask, lost: list[_Ask]) -> bool:
+    """Say whether a vantage gets answers over the protocols that others do not."""
+    kinds = {o.flow.kind for a in lost for o in a.lost}
+    return all(any(o.flow.kind is k and _came_back(o) for o in ask.asked) for k in kinds)
+
+
+def _between(asks: list[_Ask], lost: list[_Ask]) -> _Place:
+    """Say between which nodes queries are dropped, where pod traffic is routed."""
+    to, start = {a.endpoint.node for a in lost}, {a.vantage.node for a in lost}
+    fine = [a for a in asks if a.across and _fine(a, lost)]
+    near = any(not a.across and _fine(a, lost) for a in asks)
+    where, words = "*>*", "between the nodes"
+    if fine and len(to) == 1 and not any(a.endpoint.node in to for a in fine):
+        where, words = f"*>{min(to)}", f"between node {min(to)} and the others"
+    elif fine and len(start) == 1 and not any(a.vantage.node in start for a in fine):
+        where, words = f"{min(start)}>*", f"between node {min(start)} and the others"
+    sure = near and (not fine or where != "*>*")
+    confidence = Confidence.CERTAIN if sure else Confidence.LIKELY
+    return _Place(Hop(HopKind.UNDERLAY, where, _what(lost)), words, lost, (), confidence)
+
+
+def _somewhere(asks: list[_Ask], lost: list[_Ask]) -> _Place:
+    """Name the narrowest hop that all lost queries share, where no rule was seen."""
+    pods = sorted({a.endpoint.pod for a in lost})
+    starts = {a.vantage.node for a in lost}
+    others = any(_fine(a, lost) for a in asks if a.vantage.node not in starts)
+    if len(starts) == 1 and others:
+        hop = Hop(HopKind.FORWARD, min(starts), _what(lost))
+        return _Place(hop, f"on node {min(starts)}", lost)
+    hop = Hop(HopKind.POD, pods[0] if len(pods) == 1 else ANY, _what(lost))
+    return _Place(hop, f"on the way to {and_list(pods)}", lost)
+
+
+def _filter(world: _World, code: Code, place: _Place, service: list[Observation]) -> Finding:
+    """Say what is dropped, where, and who notices."""
+    what = _what(place.asks)
+    names, _, port = what.partition("/")
+    lost = [o for a in place.asks for o in a.lost]
+    flows = lost + _echoes(service, lost)
+    words = " and ".join(n.upper() for n in names.split("+"))
+    verb = "are" if "+" in names else "is"
+    vantages = and_list(_vantages(a.vantage for a in place.asks))
+    to = and_list(a.endpoint.node or a.endpoint.address for a in place.asks)
+    alive = [a for a in place.asks if a.control]
+    other = f"TCP {world.dns.control_port}" if alive else "the other protocol"
+    return Finding(
+        code=code,
+        title=f"{words} port {port} {verb} dropped {place.words}: {vantages} get no answer from "
+        f"CoreDNS on {to}, though {other} of the same pods answers",
+        hop=place.hop,
+        evidence=ids(flows) + _proofs(world, place),
+        confidence=place.confidence,
+        flows=ids(flows),
+        remediation=_open(world, place, what),
+        falsifier=f"A query over {words} from {vantages} is answered by CoreDNS on {to}",
+    )
+
+
+def _proofs(world: _World, place: _Place) -> tuple[str, ...]:
+    """List the controls that answered, and the records that the rules were read in."""
+    asked = {(a.vantage, a.endpoint.address) for a in place.asks}
+    controls = ids(
+        o
+        for o in world.flows.of(Purpose.DNS_CONTROL)
+        if o.ok and (o.flow.vantage, o.flow.address) in asked
+    )
+    read = (world.networks.of(n) for n in dict.fromkeys(n for n, _ in place.rules))
+    return controls + tuple(r.evidence for r in read if r)
+
+
+def _vantages(vantages: Iterable[Vantage]) -> Iterator[str]:
+    """Name vantages, pods and nodes apart."""
+    for vantage in vantages:
+        pods = vantage.kind is VantageKind.POD
+        yield f"pods on {vantage.node}" if pods else str(vantage)
+
+
+def _open(world: _World, place: _Place, what: str) -> tuple[Remediation, ...]:
+    """Say how to let the queries pass."""
+    names, _, port = what.partition("/")
+    if place.rules:
+        title = "Remove the rule, and from whatever would write it again"
+        commands = [
+            f"{world.flannel.enter(n)} iptables "
+            + (f"-D{r.text[2:]}" if r.text.startswith("-A ") else f"-S {r.chain}")
+            for n, r in place.rules
+        ]
+    elif place.hop.kind is HopKind.UNDERLAY:
+        title = f"Allow port {port} among the nodes in their security group"
+        commands = [
+            f"openstack security group rule create --protocol {name} --dst-port {port} "
+            '--remote-group "$SECURITY_GROUP" "$SECURITY_GROUP"'
+            for name in names.split("+")
+        ]
+    else:
+        title = f"Find the NetworkPolicy or the filter that drops port {port}"
+        nodes = sorted({a.endpoint.node for a in place.asks if a.endpoint.node})
+        namespace = world.backend.key.partition("/")[0]
+        commands = [
+            f"kubectl -n {namespace} get networkpolicy",
+            *(f"{world.flannel.enter(n)} iptables -v -n -L FORWARD" for n in nodes),
+        ]
+    return (Remediation(title, tuple(commands), Risk.SAFE, VERIFY),)
+
+
+def _one_pod(world: _World, asks: list[_Ask], what: str = "") -> Hop:
+    """Name the pod if there is only one, else the Service."""
+    pods = {a.endpoint.pod for a in asks if a.endpoint.pod}
+    if len(pods) == 1 and what:
+        return Hop(HopKind.POD, pods.pop(), what)
+    return Hop(HopKind.SERVICE, world.backend.key)
+
+
+def _logs(world: _World, title: str) -> tuple[Remediation, ...]:
+    """Say where CoreDNS's configuration and words are."""
+    namespace = world.backend.key.partition("/")[0]
+    pods = [p.name for p in world.backend.pods[:2]]
+    commands = (
+        f"kubectl -n {namespace} get configmap coredns -o yaml",
+        *(f"kubectl -n {namespace} logs {p} --tail=50" for p in pods),
+    )
+    return (Remediation(title, commands, Risk.SAFE, VERIFY),)
+
+
+def _refused(world: _World, asks: list[_Ask]) -> Iterator[Finding]:
+    """Say that ready endpoints refuse."""
+    found = [a for a in asks if any(o.failure in REFUSED for o in a.asked) and not a.lost]
+    if not found:
+        return
+    flows = [o for a in found for o in a.asked if o.failure in REFUSED]
+    lost = sorted({o.flow.protocol for o in flows}, reverse=True)
+    what = "+".join(p.partition("/")[0] for p in lost) + "/" + lost[0].partition("/")[2]
+    yield Finding(
+        code=DNS_ENDPOINT_REFUSES,
+        title=f"CoreDNS refuses {what} at {and_list(a.endpoint.pod for a in found)}: it is ready, "
+        "but does not listen there",
+        hop=_one_pod(world, found, what),
+        evidence=ids(flows),
+        remediation=_logs(world, "Compare the Corefile's port with the Service's targetPort"),
+        falsifier="A query to the same endpoint is answered",
+    )
+
+
+def _wrong(world: _World, asks: list[_Ask]) -> Iterator[Finding]:
+    """Say that CoreDNS answers with an error for a name that every cluster has."""
+    found = [a for a in asks if any(o.failure in ANSWERED_WRONG for o in a.asked)]
+    if not found:
+        return
+    flows = [o for a in found for o in a.asked if o.failure in ANSWERED_WRONG]
+    said = and_list(str(o.failure).removeprefix("dns_").upper() for o in flows)
+    nodes = sorted({a.endpoint.node for a in found if a.endpoint.node})
+    yield Finding(
+        code=DNS_WRONG_ANSWER,
+        title=f"CoreDNS at {and_list(a.endpoint.pod for a in found)} answers {said} for "
+        f"{flows[0].flow.name}",
+        hop=_one_pod(world, found, "udp/53"),
+        evidence=ids(flows),
+        confidence=Confidence.LIKELY,
+        consequence_of=tuple(Hop(HopKind.KUBE_PROXY, n) for n in nodes),
+        remediation=_logs(world, "See the Corefile's kubernetes zone and what CoreDNS logs"),
+        falsifier="The same query is answered with the address of the API server's Service",
+    )
+
+
+def _timeout(world: _World, asks: list[_Ask], service: list[Observation]) -> Iterator[Finding]:
+    """Say that queries time out where nothing shows that the pod is within reach."""
+    lost = [o for a in asks if not a.proven for o in a.lost]
+    known = {(o.flow.vantage, o.flow.kind) for a in asks for o in a.asked}
+    alone = [
+        o
+        for o in service
+        if o.failure and o.failure.silent and (o.flow.vantage, o.flow.kind) not in known
+    ]
+    filtered = [o for a in asks if a.proven for o in a.lost]
+    echoes = [o for o in _echoes(service, lost) if o not in _echoes(service, filtered)]
+    flows = lost + echoes + alone
+    if not flows:
+        return
+    yield Finding(
+        code=DNS_TIMEOUT,
+        title=f"{and_list(_vantages(o.flow.vantage for o in flows))} get no answer from CoreDNS at "
+        f"{and_list(o.flow.address for o in flows)}",
+        hop=_one_pod(world, [a for a in asks if not a.proven and a.lost], _lost_what(lost)),
+        evidence=ids(flows),
+        confidence=Confidence.LIKELY,
+        flows=ids(flows),
+        remediation=_logs(world, "See whether CoreDNS answers on its own node, and what it logs"),
+        falsifier="The same queries are answered",
+    )
+
+
+def _lost_what(lost: list[Observation]) -> str:
+    """Write the protocol that is lost; empty where it is more than one."""
+    found = {o.flow.protocol for o in lost}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _service_dead(asks: list[_Ask], service: list[Observation]) -> Iterator[Finding]:
+    """Say that the Service's address fails where all endpoints answer."""
+    flows = [
+        o
+        for o in service
+        if o.failure not in ANSWERED_WRONG
+        and (near := _beside(asks, o))
+        and all(n.ok for n in near)
+    ]
+    if not flows:
+        return
+    nodes = sorted({o.flow.vantage.node for o in flows})
+    yield Finding(
+        code=DNS_SERVICE_IP_DEAD,
+        title=f"{and_list(_vantages(o.flow.vantage for o in flows))} get no answer from the DNS "
+        f"Service's address {flows[0].flow.address}, though CoreDNS's pods answer",
+        hop=Hop(HopKind.KUBE_PROXY, nodes[0] if len(nodes) == 1 else ANY),
+        evidence=ids(flows) + ids(n for o in flows for n in _beside(asks, o)),
+        flows=ids(flows),
+        consequence_of=tuple(Hop(HopKind.KUBE_PROXY, n) for n in nodes),
+        remediation=(
+            Remediation(
+                "See whether kube-proxy writes its rules there",
+                tuple(
+                    f"kubectl get pods -A -o wide --field-selector spec.nodeName={n}" for n in nodes
+                ),
+                Risk.SAFE,
+                "wwwm-doctor check kube-proxy",
+            ),
+        ),
+        falsifier="The Service's address answers the same query",
+    )
+
+
+CHECKS = (running, udp_and_tcp)

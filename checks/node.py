@@ -1,0 +1,77 @@
+"""Checks of the nodes themselves."""
+
+from collections.abc import Iterator
+
+from doctor.contract import check
+from doctor.model.evidence import Nodes
+from doctor.model.finding import Code, Finding, Remediation, Risk
+from doctor.model.hop import Hop, HopKind
+from doctor.model.kube import Condition, Node
+from doctor.model.link import Link
+
+__all__ = ["CHECKS", "NODE_NOT_READY", "ready"]
+
+NODE_NOT_READY = Code(
+    "NODE_NOT_READY",
+    Link.NODE,
+    "The kubelet of a node, or the control plane for want of its reports, says it is not ready.",
+)
+
+
+@check(id="node.ready", title="Every Linux node is ready", codes=(NODE_NOT_READY,))
+def ready(nodes: Nodes) -> Iterator[Finding]:
+    """Every Linux node is ready.
+
+    What it looks at:
+        The Ready condition of every Linux node, with the kubelet's reason and message.
+
+    Why it matters:
+        Endpoints on a node that is not ready are taken out of Services, and no new pod starts there.
+
+    What proves it:
+        The condition is False (the kubelet says why) or Unknown (its reports no longer arrive).
+
+    Look-alikes:
+        A cordoned node is ready and serves: no finding. A node that only waits for its pod network
+        is explained by flannel. A silent kubelet does not stop the packets of running pods, so no
+        flow is blamed on this alone.
+
+    Remediation:
+        Read what the kubelet says, restart it, and see the condition turn.
+
+    Sources:
+        Kubernetes documentation, "Node Status" and "Troubleshooting Clusters".
+    """
+    for node in nodes.items:
+        for condition in node.status.conditions or ():
+            if node.linux and condition.type == "Ready" and condition.status != "True":
+                yield _not_ready(node, condition, waits=not nodes.down(node.name))
+
+
+def _not_ready(node: Node, condition: Condition, *, waits: bool) -> Finding:
+    """Say why a node is not ready, and whether only its pod network is missing."""
+    why = " ".join((condition.message or "no reason is given").split())[:160].rstrip(". ")
+    reason = f" ({condition.reason})" if condition.reason else ""
+    return Finding(
+        code=NODE_NOT_READY,
+        title=f"Node {node.name} is not ready: {why}{reason}",
+        hop=Hop(HopKind.NODE, node.name),
+        evidence=(f"api:nodes/{node.name}",),
+        consequence_of=(Hop(HopKind.FLANNEL, node.name),) if waits else (),
+        remediation=(
+            Remediation(
+                title=f"Read why, then restart the kubelet of {node.name}",
+                commands=(
+                    f"kubectl describe node {node.name}",
+                    f"ssh {node.name} sudo journalctl -u kubelet -n 50 --no-pager",
+                    f"ssh {node.name} sudo systemctl restart kubelet",
+                ),
+                risk=Risk.SAFE,
+                verify="wwwm-doctor check node",
+            ),
+        ),
+        falsifier=f"The Ready condition of {node.name} is True",
+    )
+
+
+CHECKS = (ready,)
