@@ -12,9 +12,8 @@ def and_list(words: Iterable[str], most: int = 4) -> str:
     listed = sorted(set(words))
     if len(listed) > most:
         return f"{', '.join(listed[:most])} and {len(listed) - most} more"
-    if len(listed) < 2:
-        return "".join(listed)
-    return f"{', '.join(listed[:-1])} and {listed[-1]}"
+    *first, last = listed or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def ids(observations: Iterable[Observation]) -> tuple[str, ...]:

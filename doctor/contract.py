@@ -9,7 +9,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator
-from typing import ParamSpec, cast
+from typing import ParamSpec
 
 import msgspec
 
@@ -106,4 +106,4 @@ def _need(name: str, hint: object) -> Need:
     kinds = [o for o in options if isinstance(o, type) and issubclass(o, Evidence)]
     if len(kinds) != 1 or len(options) - len(kinds) > 1:
         raise TypeError(f"parameter {name}: {hint} is not a type of evidence")
-    return Need(parameter=name, type=cast("type[Evidence]", kinds[0]), required=len(options) == 1)
+    return Need(parameter=name, type=kinds[0], required=len(options) == 1)

@@ -5,7 +5,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import cast
 
 import click
 import msgspec
@@ -54,7 +53,7 @@ def examine(names: tuple[str, ...], given: dict[str, object]) -> int:
     Returns:
         The exit code.
     """
-    wish = cast("Wish", Wish(**given))  # type: ignore[arg-type] - click has checked each
+    wish = msgspec.convert(given, Wish)
     outputs = _outputs(wish.outputs)
     try:
         result = _result(names, wish)

@@ -58,7 +58,7 @@ def _output_options() -> tuple[Callable[[F], F], ...]:
 @cli.command()
 @_cluster_options
 def run(**given: object) -> None:
-    """Walk the whole chain.
+    r"""Walk the whole chain.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def run(**given: object) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="LINK|ID...")
 @_cluster_options
 def check(names: tuple[str, ...], **given: object) -> None:
-    """Look at one link of the chain, or at single checks, and at what they cross.
+    r"""Look at one link of the chain, or at single checks, and at what they cross.
 
     \b
     Examples:

@@ -31,6 +31,7 @@ _MOST_ENDPOINTS = 4
 _MOST_VANTAGES = 8
 _MOST_EGRESS = 12
 _KUBELET_PORT = 10250
+_HTTP_PORT = 80
 _MACHINE = Vantage(VantageKind.MACHINE)
 _NOT_UPLINKS = ("lo", "cni", "flannel", "veth", "docker", "cali", "kube-", "tunl", "br-")
 
@@ -387,7 +388,7 @@ def plan_upstreams(
     """The same request past the proxy: at its upstream, or at the load balancer's addresses."""
     inside = {v for s in tables.world.services.values() for v in s.vips}
     fronts = [
-        (vip, 80)
+        (vip, _HTTP_PORT)
         for c in tables.get(Ingresses).controllers
         for k in c.services
         for vip in tables.world.services[k].vips
@@ -432,7 +433,7 @@ def _near_first(nodes: tuple[str, ...], near: str) -> tuple[str, ...]:
 def _http_port(service: Service) -> str:
     """Choose the Service's port for plain HTTP; 0 matches none."""
     ports = service.spec.ports or ()
-    named = [p for p in ports if p.port == 80 or p.name in ("http", "web")]
+    named = [p for p in ports if p.port == _HTTP_PORT or p.name in ("http", "web")]
     return str(named[0].port) if named else "0"
 
 
@@ -504,5 +505,3 @@ def plan_egress(stage: Stage, seen: Iterable[Observation]) -> tuple[Flow, ...]:
         for v in _egress_vantages(stage, pods)
     )
     return tuple({f.id: f for f in flows}.values())
-
-

@@ -1,7 +1,7 @@
 """A whole run: read the API, enter nodes, start probe pods, send probes, write it all down."""
 
 import contextlib
-import datetime
+import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +66,7 @@ class _Run:
         self.needs = needs
         self.options = o
         self.records: list[Record] = []
-        self.created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         self._started = time.monotonic()
 
     def bundle(self) -> Bundle:
@@ -85,7 +85,9 @@ class _Run:
         """Look at what was gathered so far."""
         return Tables(self.bundle())
 
-    def gap(self, needs: str, reason: str, tables: Iterable[str], *, essential: bool = True) -> None:
+    def gap(
+        self, needs: str, reason: str, tables: Iterable[str], *, essential: bool = True
+    ) -> None:
         """Write down what could not be looked at."""
         gap = Gap(needs=needs, reason=reason, essential=essential)
         self.records.append(GapRecord(gap=gap, tables=tuple(tables)))
@@ -123,7 +125,7 @@ def _read_api(run: _Run) -> None:
     with ThreadPoolExecutor(_WORKERS) as pool:
         run.records.extend(pool.map(lambda r: _list(run.api, r), wanted))
         world = World(run.bundle())
-        keys = []
+        keys: list[str] = []
         if "configmaps:flannel" in run.needs:
             keys += flannel_config_keys(world)
         service = coredns_service(world) if "configmaps:coredns" in run.needs else None
@@ -219,9 +221,7 @@ def _probe(run: _Run) -> None:
         run.records.extend(reading)
         _note_missing(run, world, entered, pods)
         stations = {s.vantage: s for s in (*entered.values(), *pods.values())}
-        stage = Stage(
-            tables=run.tables(), nodes=tuple(entered), pods=tuple(pods), waves=run.needs
-        )
+        stage = Stage(tables=run.tables(), nodes=tuple(entered), pods=tuple(pods), waves=run.needs)
         run.options.note("sending probes")
         seen = _measure(run, stations, plan(stage))
         _measure(run, stations, plan_egress(stage, seen))
@@ -279,5 +279,3 @@ def _note_missing(
             reason = "no ready kube-flannel pod there to enter"
             essential = node.control_plane
             run.gap(f"entering node {node.name}", reason, _NODE_TABLES, essential=essential)
-
-

@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 from doctor.bundle.schema import ProxyRecord
@@ -32,11 +33,14 @@ def find_proxy(port: int) -> ProxyRecord:
     inodes = _listening(port)
     if not inodes:
         return ProxyRecord(proxy=None, reason=f"nothing listens on port {port} of this machine")
-    owner = _owner(inodes)
-    if owner is None:
+    owners = _owners(inodes)
+    if not owners:
         return ProxyRecord(
-            proxy=None, reason=f"the process that listens on port {port} cannot be seen (run as root)"
+            proxy=None,
+            reason=f"the process that listens on port {port} cannot be seen (run as root)",
         )
+    # Workers share the master's socket, but only the master's command line names the configuration.
+    owner = next((o for o in owners if "master" in _command(o)), owners[0])
     words = _command(owner)
     if not any("nginx" in w for w in words[:2]):
         name = Path(words[0]).name if words else "unknown"
@@ -59,17 +63,18 @@ def _listening(port: int) -> set[str]:
     return inodes
 
 
-def _owner(inodes: set[str]) -> int | None:
-    """Return the process that owns one of these sockets; the lowest pid is the master's."""
+def _owners(inodes: set[str]) -> list[int]:
+    """Return the processes that hold one of these sockets."""
     wanted = {f"socket:[{i}]" for i in inodes}
+    found: list[int] = []
     for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda p: int(p.name)):
         try:
             links = {str(f.readlink()) for f in (process / "fd").iterdir()}
         except OSError:
             continue
         if links & wanted:
-            return int(process.name)
-    return None
+            found.append(int(process.name))
+    return found
 
 
 def _command(pid: int) -> list[str]:
@@ -107,4 +112,4 @@ def _nginx(pid: int, words: list[str]) -> ProxyRecord:
 
 def _after(words: list[str], flag: str) -> str:
     """Return the word after a flag; empty where it is absent."""
-    return next((b for a, b in zip(words, words[1:], strict=False) if a == flag), "")
+    return next((b for a, b in pairwise(words) if a == flag), "")

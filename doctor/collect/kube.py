@@ -1,13 +1,13 @@
 """The API server: configuration, raw LISTs, and exec. The only home of ``kubernetes``."""
 
 import contextlib
-import http.client
 import json
 import logging
 import os
 import threading
 import warnings
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class ApiAnswer(msgspec.Struct, frozen=True):
     @property
     def ok(self) -> bool:
         """Whether the request was carried out."""
-        return 200 <= self.status < 300
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
 
 class ExecAnswer(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class _Status(msgspec.Struct):
 class Api:
     """A connection to one API server; its methods may be called from several threads."""
 
-    def __init__(self, client: Any, seconds: float) -> None:  # noqa: ANN401 - kubernetes is untyped
+    def __init__(self, client: Any, seconds: float) -> None:
         """Wrap a configured client.
 
         Args:
@@ -104,7 +104,7 @@ class Api:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return ApiAnswer(status=0, reason=_plain(error))
-        if 200 <= answer.status < 300:
+        if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return ApiAnswer(status=answer.status, body=answer.data)
         return ApiAnswer(status=answer.status, reason=_message(answer.status, answer.data))
 
@@ -170,7 +170,7 @@ class Api:
         return _drain(channel, seconds)
 
 
-def _drain(channel: Any, seconds: float) -> ExecAnswer:  # noqa: ANN401 - kubernetes is untyped
+def _drain(channel: Any, seconds: float) -> ExecAnswer:
     """Read an exec channel to its end, within a bound of time and size."""
     from websocket import WebSocketException
 
@@ -203,7 +203,7 @@ def _message(status: int, body: bytes) -> str:
         message = msgspec.json.decode(body, type=_Status).message
     except msgspec.DecodeError:
         message = body[:200].decode("utf-8", "replace")
-    return _line(message) or http.client.responses.get(status, f"HTTP {status}")
+    return _line(message) or f"HTTP {status}"
 
 
 def _plain(error: BaseException) -> str:
@@ -252,14 +252,14 @@ def connect(kubeconfig: str | None, context: str | None, seconds: float) -> Api:
     with _quiet():
         api = Api(_client(kubeconfig, context), seconds)
     answer = api.call("GET", "/version")
-    if answer.status in (401,):
+    if answer.status == HTTPStatus.UNAUTHORIZED:
         raise ClusterError(f"the API server {api.server} does not accept these credentials")
     if answer.status == 0:
         raise ClusterError(f"the API server {api.server} cannot be reached: {answer.reason}")
     return api
 
 
-def _client(kubeconfig: str | None, context: str | None) -> Any:  # noqa: ANN401 - untyped
+def _client(kubeconfig: str | None, context: str | None) -> Any:
     """Build the client from a kubeconfig, or from the pod's service account."""
     from kubernetes import client, config
     from kubernetes.config.config_exception import ConfigException
@@ -269,12 +269,14 @@ def _client(kubeconfig: str | None, context: str | None) -> Any:  # noqa: ANN401
     files = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     present = [f for f in files.split(os.pathsep) if f and Path(f).is_file()]
     if not present and in_cluster and not kubeconfig:
-        config.load_incluster_config(client_configuration=configuration)
+        config.load_incluster_config(  # type: ignore[no-untyped-call]
+            client_configuration=configuration
+        )
         return client.ApiClient(configuration)
     if not present:
         raise ClusterError(f"no kubeconfig: {files} does not exist; give --kubeconfig FILE")
     try:
-        config.load_kube_config(
+        config.load_kube_config(  # type: ignore[no-untyped-call]
             config_file=os.pathsep.join(present),
             context=context,
             client_configuration=configuration,

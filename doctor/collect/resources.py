@@ -80,11 +80,15 @@ RESOURCES = {
             WebhookConfiguration,
         ),
         Resource("ipaddresspools", f"{_METALLB}/ipaddresspools", IPAddressPool, optional=True),
-        Resource("l2advertisements", f"{_METALLB}/l2advertisements", L2Advertisement, optional=True),
+        Resource(
+            "l2advertisements", f"{_METALLB}/l2advertisements", L2Advertisement, optional=True
+        ),
         Resource(
             "bgpadvertisements", f"{_METALLB}/bgpadvertisements", BGPAdvertisement, optional=True
         ),
-        Resource("servicel2statuses", f"{_METALLB}/servicel2statuses", ServiceL2Status, optional=True),
+        Resource(
+            "servicel2statuses", f"{_METALLB}/servicel2statuses", ServiceL2Status, optional=True
+        ),
         Resource("configmaps", "/api/v1/configmaps", ConfigMap),
     )
 }
@@ -105,6 +109,7 @@ _ARGUMENTS = re.compile(
 _DATA_KEYS = ("net-conf.json", "Corefile", "config.conf")
 _DATA_LINES = re.compile(r"^\s*(kubernetes\s|mode:\s)")
 _TARGET = re.compile(r"(?<![\w.@:/-])((?:[a-z0-9-]+\.)*[a-z0-9-]+):(\d{2,5})(?![\w.:-])", re.ASCII)
+_LAST_PORT = 65535
 _URL_HOST = re.compile(r"\b[a-z][a-z0-9+]*://(?:[^@/\s]*@)?([a-z0-9.-]+):(\d{2,5})\b", re.ASCII)
 
 
@@ -145,11 +150,13 @@ def _reduce(kind: type[Item], raw: msgspec.Raw) -> Item:
             return _pod(item, raw)
         case DaemonSet():
             return msgspec.structs.replace(
-                item, spec=msgspec.structs.replace(item.spec, template=_template(item.spec.template))
+                item,
+                spec=msgspec.structs.replace(item.spec, template=_template(item.spec.template)),
             )
         case Deployment():
             return msgspec.structs.replace(
-                item, spec=msgspec.structs.replace(item.spec, template=_template(item.spec.template))
+                item,
+                spec=msgspec.structs.replace(item.spec, template=_template(item.spec.template)),
             )
         case ConfigMap():
             return msgspec.structs.replace(item, data=_data(item.data or {}))
@@ -215,4 +222,4 @@ def _targets(value: str) -> tuple[str, ...]:
     found = [f"{h}:{p}" for h, p in _URL_HOST.findall(value)]
     if "://" not in value and "@" not in value:
         found += [f"{h}:{p}" for h, p in _TARGET.findall(value) if not h.isdecimal()]
-    return tuple(dict.fromkeys(f for f in found if 0 < int(f.rpartition(":")[2]) < 65536))
+    return tuple(dict.fromkeys(f for f in found if 0 < int(f.rpartition(":")[2]) <= _LAST_PORT))

@@ -151,6 +151,9 @@ def _relay(
         return [], [Gap(needs=where, reason=reason)]
     seen = read_observations(flows, frames)
     missing = len(flows) - len(seen)
-    gap = Gap(needs=where, reason=f"{missing} of {len(flows)} gave nothing that is understood", essential=False)
+    gap = Gap(
+        needs=where,
+        reason=f"{missing} of {len(flows)} gave nothing that is understood",
+        essential=False,
+    )
     return seen, [gap] if missing else []
-

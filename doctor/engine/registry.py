@@ -68,9 +68,7 @@ def select(checks: tuple[Check, ...], names: Iterable[str]) -> tuple[Check, ...]
             )
     chosen = {c.link for c in checks if c.id in wanted or c.link.value in wanted}
     crossed = {below for link in chosen for below in _CROSSES[link]}
-    return tuple(
-        c for c in checks if c.id in wanted or c.link.value in wanted or c.link in crossed
-    )
+    return tuple(c for c in checks if c.id in wanted or c.link.value in wanted or c.link in crossed)
 
 
 def codes(checks: Iterable[Check]) -> dict[str, Code]:

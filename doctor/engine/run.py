@@ -94,7 +94,9 @@ def _result(
     detail: str = "",
 ) -> CheckResult:
     """Write down a check's result."""
-    essential = tuple(msgspec.structs.replace(g, essential=g.essential and check.essential) for g in gaps)
+    essential = tuple(
+        msgspec.structs.replace(g, essential=g.essential and check.essential) for g in gaps
+    )
     return CheckResult(
         id=check.id,
         link=check.link,

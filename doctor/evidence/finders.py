@@ -11,8 +11,8 @@ from doctor.parse.flannel_conf import NetConf, parse_net_conf
 
 __all__ = [
     "coredns_service",
-    "flannel_config_keys",
     "flannel_conf",
+    "flannel_config_keys",
     "flannel_daemonsets",
     "ingress_controllers",
     "kube_proxy_daemonset",
@@ -20,6 +20,9 @@ __all__ = [
     "pods_of_image",
     "speakers",
 ]
+
+
+_DNS_PORT = 53
 
 
 def _image(pod: Pod | DaemonSet) -> str:
@@ -83,8 +86,10 @@ def kube_proxy_daemonset(world: World) -> DaemonSet | None:
         (
             d
             for d in world.daemonsets
-            if d.spec.template.metadata.labels is not None
-            and d.spec.template.metadata.labels.get("k8s-app") == "kube-proxy"
+            if (
+                d.spec.template.metadata.labels is not None
+                and d.spec.template.metadata.labels.get("k8s-app") == "kube-proxy"
+            )
             or any(
                 _repository(c.image).endswith("/kube-proxy")
                 for c in d.spec.template.spec.containers
@@ -109,7 +114,7 @@ def coredns_service(world: World) -> Service | None:
             s
             for s in world.services.values()
             if s.spec.cluster_ip not in ("", "None")
-            and any(p.port == 53 for p in s.spec.ports or ())
+            and any(p.port == _DNS_PORT for p in s.spec.ports or ())
             and any(matches(s.spec.selector, p.labels) for p in dns_pods)
         ),
         None,
@@ -146,7 +151,11 @@ class _Product(msgspec.Struct, frozen=True):
 _PRODUCTS = (
     _Product("traefik", "traefik", "traefik.io/ingress-controller", "traefik", classless=True),
     _Product(
-        "ingress-nginx", "ingress-nginx/controller", "k8s.io/ingress-nginx", "nginx", classless=False
+        "ingress-nginx",
+        "ingress-nginx/controller",
+        "k8s.io/ingress-nginx",
+        "nginx",
+        classless=False,
     ),
     _Product(
         "ingress-nginx",
@@ -156,7 +165,11 @@ _PRODUCTS = (
         classless=False,
     ),
     _Product(
-        "nginx-ingress", "nginx/nginx-ingress", "nginx.org/ingress-controller", "nginx", classless=False
+        "nginx-ingress",
+        "nginx/nginx-ingress",
+        "nginx.org/ingress-controller",
+        "nginx",
+        classless=False,
     ),
     _Product(
         "haproxy-ingress",
@@ -165,8 +178,20 @@ _PRODUCTS = (
         "haproxy",
         classless=False,
     ),
-    _Product("kong", "kong/kubernetes-ingress-controller", "ingress-controllers.konghq.com/kong", "kong", classless=False),
-    _Product("contour", "projectcontour/contour", "projectcontour.io/ingress-controller", "contour", classless=False),
+    _Product(
+        "kong",
+        "kong/kubernetes-ingress-controller",
+        "ingress-controllers.konghq.com/kong",
+        "kong",
+        classless=False,
+    ),
+    _Product(
+        "contour",
+        "projectcontour/contour",
+        "projectcontour.io/ingress-controller",
+        "contour",
+        classless=False,
+    ),
 )
 
 
@@ -241,6 +266,4 @@ def _owner(pod: Pod) -> str:
 def _argument(arguments: list[str], name: str) -> str:
     """Return the value of ``--name=value``; empty where it is not given."""
     prefix = f"{name}="
-    return next(
-        (a[len(prefix) :] for a in arguments if a.lower().startswith(prefix.lower())), ""
-    )
+    return next((a[len(prefix) :] for a in arguments if a.lower().startswith(prefix.lower())), "")

@@ -112,9 +112,7 @@ def dependants(world: World) -> dict[str, tuple[Pod, ...]]:
     """Map ``host:port`` to the failing pods whose environment names it."""
     found: dict[str, list[Pod]] = defaultdict(list)
     for pod in world.pods:
-        named = (
-            t for c in pod.spec.containers for d in c.dependencies or () for t in d.targets
-        )
+        named = (t for c in pod.spec.containers for d in c.dependencies or () for t in d.targets)
         for target in dict.fromkeys(named):
             found[target].append(pod)
     return {target: tuple(pods) for target, pods in sorted(found.items())}
@@ -123,9 +121,7 @@ def dependants(world: World) -> dict[str, tuple[Pod, ...]]:
 def node_networks(world: World) -> NodeNetworks:
     """Parse what was read inside the nodes."""
     read = [_node(r) for r in world.of(NodeRecord) if not r.reason]
-    return NodeNetworks(
-        items=tuple(n for n in read if n), gaps=world.table_gaps("NodeNetworks")
-    )
+    return NodeNetworks(items=tuple(n for n in read if n), gaps=world.table_gaps("NodeNetworks"))
 
 
 def _node(record: NodeRecord) -> NodeNetwork | None:

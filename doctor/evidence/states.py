@@ -14,7 +14,6 @@ from doctor.evidence.finders import (
 )
 from doctor.evidence.world import World
 from doctor.model.evidence import (
-    Backend,
     Backends,
     DnsService,
     Flannel,
@@ -25,6 +24,7 @@ from doctor.model.evidence import (
     WebhookBackend,
     Webhooks,
 )
+from doctor.model.kube import Backend as RuleBackend
 from doctor.model.kube import (
     BGPAdvertisement,
     DaemonSet,
@@ -38,7 +38,6 @@ from doctor.model.kube import (
     Webhook,
     WebhookConfiguration,
 )
-from doctor.model.kube import Backend as RuleBackend
 from doctor.model.target import host_matches, parse_target
 
 __all__ = [
@@ -53,6 +52,7 @@ __all__ = [
     "webhooks",
 ]
 
+_DNS_PORT = 53
 _SANDBOX = "FailedCreatePodSandBox"
 
 
@@ -113,7 +113,7 @@ def dns_service(world: World) -> DnsService:
         for pod in backend.pods
         for c in pod.spec.containers
         for p in c.ports or ()
-        if p.protocol == "TCP" and p.container_port != 53
+        if p.protocol == "TCP" and p.container_port != _DNS_PORT
     }
     return DnsService(
         gaps=gaps,
@@ -145,7 +145,9 @@ def webhooks(world: World) -> Webhooks:
     return Webhooks(gaps=gaps, items=tuple(w for w in found if w))
 
 
-def _webhook(world: World, kind: str, configuration: str, webhook: Webhook) -> WebhookBackend | None:
+def _webhook(
+    world: World, kind: str, configuration: str, webhook: Webhook
+) -> WebhookBackend | None:
     """Join one webhook with its Service."""
     service = webhook.client_config.service
     if service is None:
@@ -243,9 +245,13 @@ def load_balancers(world: World) -> LoadBalancers:
         if s.spec.type == "LoadBalancer" and not s.spec.load_balancer_class
     )
     if not services:
-        return LoadBalancers(gaps=gaps, absent="no Service of type LoadBalancer" if not gaps else "")
+        return LoadBalancers(
+            gaps=gaps, absent="no Service of type LoadBalancer" if not gaps else ""
+        )
     if not installed and any(s.vips for s in services):
-        return LoadBalancers(gaps=gaps, absent="another load balancer than MetalLB assigns addresses")
+        return LoadBalancers(
+            gaps=gaps, absent="another load balancer than MetalLB assigns addresses"
+        )
     labels = [(w.namespace, w.spec.template.metadata.labels) for w in controllers]
     return LoadBalancers(
         gaps=gaps,
@@ -277,5 +283,3 @@ def _wanted(world: World) -> tuple[str, ...]:
     )
     everything = tuple(k for k, s in world.services.items() if s.spec.type == "LoadBalancer")
     return fronts if hosts(world) and fronts else everything
-
-

@@ -91,16 +91,15 @@ TABLES: dict[type[Evidence], Table] = {
     model.DnsFlows: Table(
         _plain(model.DnsFlows, Purpose.DNS, Purpose.DNS_CONTROL), (*_PROBING, *_DNS, Wave.DNS)
     ),
-    model.KubeProxy: Table(
-        lambda t: states.kube_proxy(t.world), ("nodes", "pods", "daemonsets")
-    ),
+    model.KubeProxy: Table(lambda t: states.kube_proxy(t.world), ("nodes", "pods", "daemonsets")),
     model.ServiceIpFlows: Table(
         _plain(model.ServiceIpFlows, Purpose.SERVICE_IP, Purpose.API_DIRECT),
         (*_PROBING, Wave.SERVICE_IP),
     ),
     model.Webhooks: Table(lambda t: states.webhooks(t.world), _WEBHOOKS),
     model.WebhookFlows: Table(
-        _plain(model.WebhookFlows, Purpose.WEBHOOK), (*_FLANNEL, *_WEBHOOKS, Wave.WEBHOOK, Wave.NODE)
+        _plain(model.WebhookFlows, Purpose.WEBHOOK),
+        (*_FLANNEL, *_WEBHOOKS, Wave.WEBHOOK, Wave.NODE),
     ),
     model.Backends: Table(lambda t: states.backends(t.world), _BACKENDS),
     model.BackendFlows: Table(
@@ -118,9 +117,7 @@ TABLES: dict[type[Evidence], Table] = {
     ),
     model.TargetFlows: Table(lambda t: t.measured.targets(), (*_TARGETS, Wave.TARGET)),
     model.Proxy: Table(lambda t: t.measured.proxy(), (*_TARGETS, Wave.TARGET, Wave.PROXY)),
-    model.EgressFlows: Table(
-        lambda t: t.measured.egress(), (*_PROBING, *_DNS, Wave.EGRESS)
-    ),
+    model.EgressFlows: Table(lambda t: t.measured.egress(), (*_PROBING, *_DNS, Wave.EGRESS)),
 }
 
 
@@ -134,7 +131,7 @@ class Tables:
 
     def __init__(self, bundle: Bundle) -> None:
         """Look at a bundle."""
-        self.world = World(bundle)
+        self.world: World = World(bundle)
         self._built: dict[type[Evidence], Evidence] = {}
 
     @cached_property

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from http import HTTPStatus
 from typing import TypeVar, cast
 
 import msgspec
@@ -58,15 +59,14 @@ class World:
     def served(self, resource: str) -> bool:
         """Say whether the API server knows a resource (a 404 says it does not)."""
         record = self._records.get(resource)
-        return record is not None and record.status != 404
+        return record is not None and record.status != HTTPStatus.NOT_FOUND
 
     def items(self, resource: str, kind: type[T]) -> tuple[T, ...]:
         """Decode one LIST; empty where it could not be had."""
         if resource not in self._lists:
             record = self._records.get(resource)
-            empty = record is None or record.reason
-            decoded = [] if empty else msgspec.json.decode(cast("ApiRecord", record).items, type=list[kind])  # type: ignore[valid-type]
-            self._lists[resource] = tuple(decoded)
+            raw = msgspec.json.decode(record.items, type=list[msgspec.Raw]) if record else []
+            self._lists[resource] = tuple(msgspec.json.decode(r, type=kind) for r in raw)
         return cast("tuple[T, ...]", self._lists[resource])
 
     def gaps(self, *resources: str) -> tuple[Gap, ...]:
@@ -75,7 +75,7 @@ class World:
         return tuple(
             Gap(needs=f"api:{r.resource}", reason=r.reason)
             for r in records
-            if r.reason and r.status != 404
+            if r.reason and r.status != HTTPStatus.NOT_FOUND
         )
 
     def table_gaps(self, table: str) -> tuple[Gap, ...]:
@@ -172,7 +172,9 @@ class World:
         """
         service = self.services.get(key)
         if service is None:
-            return Backend(key=key, service=None, port=None, asked_port=asked_port, referrers=referrers)
+            return Backend(
+                key=key, service=None, port=None, asked_port=asked_port, referrers=referrers
+            )
         port = _port(service, asked_port)
         selector = service.spec.selector
         pods = self.selected(service.namespace, selector)

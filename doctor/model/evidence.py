@@ -16,7 +16,6 @@ from doctor.model.kube import (
     BGPAdvertisement,
     DaemonSet,
     Deployment,
-    EndpointSlice,
     Event,
     Ingress,
     IngressClass,
@@ -26,7 +25,6 @@ from doctor.model.kube import (
     Pod,
     Service,
     ServicePort,
-    WebhookConfiguration,
 )
 from doctor.model.node import FilterRule, NodeNetwork
 from doctor.model.proxy import HostProxy

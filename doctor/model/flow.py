@@ -1,6 +1,7 @@
 """Flows: what is asked, from where, and what came of it."""
 
 from enum import StrEnum
+from http import HTTPStatus
 
 import msgspec
 
@@ -147,4 +148,10 @@ class Observation(msgspec.Struct, frozen=True):
     @property
     def served(self) -> bool:
         """Whether the answer is what a visitor wants: not a 404 and not a 5xx."""
-        return self.ok and (self.status == 0 or (self.status < 500 and self.status != 404))
+        return self.ok and (
+            self.status == 0
+            or (
+                self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+                and self.status != HTTPStatus.NOT_FOUND
+            )
+        )

@@ -4,7 +4,6 @@ What is not declared here is dropped when a LIST is decoded, so it is never kept
 environment values, Secrets' data and tokens have no field.
 """
 
-
 import msgspec
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 
 from doctor.model.node import FilterRule
 
@@ -44,7 +45,7 @@ def _drops(lines: list[str]) -> Iterator[FilterRule]:
     """Yield the dropping rules of a table's lines, then dropping policies."""
     for line in lines:
         words = _words(line)
-        if len(words) > 2 and words[0] == "-A" and words[1] in _BUILT_IN:
+        if words[:1] == ["-A"] and words[1:2] and words[1] in _BUILT_IN:
             action = _after(words, "-j")
             if action in ("DROP", "REJECT"):
                 yield _rule(words, action, line)
@@ -78,7 +79,7 @@ def _ports(text: str) -> tuple[int, int]:
 
 def _after(words: list[str], option: str) -> str:
     """Return the word after an option; empty where the option is absent."""
-    return next((b for a, b in zip(words, words[1:], strict=False) if a == option), "")
+    return next((b for a, b in pairwise(words) if a == option), "")
 
 
 def _words(line: str) -> list[str]:

@@ -15,6 +15,8 @@ __all__ = ["parse_nginx"]
 
 _TOKEN = re.compile(r"""\s*(?:\#[^\n]*|("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|[^\s{};"']+))""")
 _FILE = re.compile(r"^# configuration file (.+):$", re.MULTILINE)
+_OPEN, _CLOSE = "{", "}"
+_ENDS = (";", _OPEN)
 _SCHEME_PORT = {"http": 80, "https": 443}
 
 
@@ -68,14 +70,14 @@ def _parse(name: str, text: str) -> list[_Directive]:
     words: list[str] = []
     first = 0
     for token, line in _tokens(text):
-        if token in (";", "{"):
+        if token in _ENDS:
             made = _Directive(words=words, where=f"{name}:{first}", block=[])
             if words:
                 stack[-1].append(made)
-            if token == "{":
+            if token == _OPEN:
                 stack.append(made.block)
             words = []
-        elif token == "}":
+        elif token == _CLOSE:
             words = []
             if len(stack) > 1:
                 stack.pop()
@@ -109,7 +111,7 @@ def _locations(server: _Directive, upstreams: dict[str, _Directive]) -> Iterator
         yield _forward(ports, names, prefix, directive, scopes, upstreams)
 
 
-def _forward(  # noqa: PLR0913 - each is one part of where a request goes
+def _forward(
     ports: tuple[int, ...],
     names: tuple[str, ...],
     prefix: str,
@@ -119,7 +121,7 @@ def _forward(  # noqa: PLR0913 - each is one part of where a request goes
 ) -> ProxyServer:
     """Describe one proxy_pass."""
     scheme, host, port = _target(directive.words[1] if len(directive.words) > 1 else "")
-    servers = [d for d in _walk(upstreams[host].block, "server")] if host in upstreams else []
+    servers = list(_walk(upstreams[host].block, "server")) if host in upstreams else []
     if servers and len(servers[0].words) > 1:
         host, port = _host_port(servers[0].words[1], _SCHEME_PORT.get(scheme, 80))
     return ProxyServer(
@@ -137,9 +139,11 @@ def _forward(  # noqa: PLR0913 - each is one part of where a request goes
 def _host_header(scopes: list[_Directive]) -> str:
     """Find what is sent as Host: inner scopes that set any header hide the outer ones."""
     for scope in scopes:
-        headers = [d for d in scope.block if d.words[0] == "proxy_set_header" and len(d.words) > 2]
+        headers = [d for d in scope.block if d.words[0] == "proxy_set_header" and d.words[2:]]
         if headers:
-            return next((d.words[2] for d in headers if d.words[1].lower() == "host"), "$proxy_host")
+            return next(
+                (d.words[2] for d in headers if d.words[1].lower() == "host"), "$proxy_host"
+            )
     return "$proxy_host"
 
 

@@ -7,11 +7,11 @@ __all__ = ["parse_subnet_env"]
 
 def parse_subnet_env(text: str) -> SubnetEnv:
     """Read KEY=value lines; what is missing keeps its default."""
-    pairs = dict(
-        (key.strip(), value.strip())
+    pairs = {
+        key.strip(): value.strip()
         for key, found, value in (line.partition("=") for line in text.splitlines())
         if found
-    )
+    }
     mtu = pairs.get("FLANNEL_MTU", "")
     return SubnetEnv(
         network=pairs.get("FLANNEL_NETWORK", ""),

@@ -12,6 +12,7 @@ __all__ = ["observe"]
 _CONNECT_SECONDS = 4.0
 _READ_SECONDS = 5.0
 
+_PLAIN_PORT = 80
 _ERRNO = {
     errno.ECONNREFUSED: Failure.CONNECTION_REFUSED,
     errno.ECONNRESET: Failure.CONNECTION_RESET,
@@ -74,7 +75,7 @@ def _http(flow: Flow) -> Observation:
     """Ask at the flow's address, with its Host; a certificate is judged elsewhere."""
     import httpx
 
-    scheme = "https" if flow.subject.startswith("https:") and flow.port != 80 else "http"
+    scheme = "https" if flow.subject.startswith("https:") and flow.port != _PLAIN_PORT else "http"
     url = f"{scheme}://{flow.address}:{flow.port}{flow.path}"
     limits = httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
     server_name = flow.name.partition(":")[0]

@@ -24,6 +24,7 @@ it for a filter."""
 DNS_SECONDS = 3
 HTTP_SECONDS = 6
 _MOST_BYTES = 65536
+_HEAD_WORDS = 4
 
 _PRELUDE = f"""\
 umask 077
@@ -37,10 +38,15 @@ job() {{
 }}
 tcp() {{ timeout {CONNECT_SECONDS + 1} nc -w {CONNECT_SECONDS} "$1" "$2" -e true; }}
 udpdns() {{ timeout {DNS_SECONDS} nslookup -type="$3" "$2" "$1"; }}
-arp() {{ timeout 3 arping -c 2 -w 2 -I "$2" "$1"; }}
-raw() {{
+arp() {{ timeout 3 arping -b -c 1 -w 1 -I "$2" "$1"; }}
+tcpdns() {{
+  printf %s "$3" | base64 -d | timeout {DNS_SECONDS + 2} nc -w {CONNECT_SECONDS} "$1" "$2" |
+    head -c {_MOST_BYTES} | base64 | tr -d '\\n'
+}}
+# A web server takes the end of its input for the visitor's leaving, so the input stays open.
+http() {{
   mkfifo "$d/$1.f" && exec 3<>"$d/$1.f" && printf %s "$4" | base64 -d >&3 &&
-    timeout "$5" nc -w {CONNECT_SECONDS} "$2" "$3" <&3 | head -c {_MOST_BYTES} | base64 | tr -d '\\n'
+    timeout {HTTP_SECONDS} nc -w {CONNECT_SECONDS} "$2" "$3" <&3 | head -c {_MOST_BYTES} | base64 | tr -d '\\n'
 }}
 """
 
@@ -81,18 +87,14 @@ def _command(number: int, flow: Flow) -> str:
             words = ["arp", flow.address, flow.name]
         case FlowKind.DNS_TCP:
             body = query_bytes(flow.name, tcp=True)
-            words = _raw(number, flow, body, DNS_SECONDS + 2)
+            text = base64.b64encode(body).decode()
+            words = ["tcpdns", flow.address, str(flow.port), text]
         case FlowKind.HTTP:
-            words = _raw(number, flow, _request(flow), HTTP_SECONDS)
+            text = base64.b64encode(_request(flow)).decode()
+            words = ["http", str(number), flow.address, str(flow.port), text]
         case _:
             words = ["tcp", flow.address, str(flow.port)]
     return " ".join(shlex.quote(w) for w in words)
-
-
-def _raw(number: int, flow: Flow, body: bytes, seconds: int) -> list[str]:
-    """Send bytes and print what comes back, in base64."""
-    text = base64.b64encode(body).decode()
-    return ["raw", str(number), flow.address, str(flow.port), text, str(seconds)]
 
 
 def _request(flow: Flow) -> bytes:
@@ -114,7 +116,7 @@ def read_frames(text: str) -> dict[int, Frame] | None:
     for part in head.split("@@ ")[1:]:
         first, _, rest = part.partition("\n")
         words = first.split()
-        if len(words) == 4 and words[0].isdecimal():
+        if len(words) == _HEAD_WORDS and words[0].isdecimal():
             out, _, err = rest.partition(f"@- {words[0]}\n")
             seconds = max(0.0, float(words[3]) - float(words[2]))
             frames[int(words[0])] = Frame(int(words[1]), seconds, out.strip(), err.strip())
@@ -243,7 +245,7 @@ def _http(flow: Flow, frame: Frame) -> Observation | None:
         return _nothing_came(flow, frame)
     head = body.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     words = head[0].split()
-    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdecimal():
+    if not words[1:] or not words[0].startswith("HTTP/") or not words[1].isdecimal():
         return Observation(flow=flow, failure=Failure.HTTP_MALFORMED, seconds=frame.seconds)
     headers = {k.strip().lower(): v.strip() for k, _, v in (h.partition(":") for h in head[1:])}
     return Observation(
