@@ -164,8 +164,7 @@ def pod_to_pod(
         yield _pod_network(name, lost, on_node=True)
     cross = _cross(world, dead)
     forward = _forward(world, cross)
-    for name, flows in forward.items():
-        yield _forwarding(world, name, flows)
+    yield from _forwarding(world, forward)
     for name, lost in _isolated(mesh, cross, set(dead) | set(forward)).items():
         yield _pod_network(name, lost, on_node=False)
     pairs = _pairs(cross)
@@ -341,38 +340,59 @@ def _remove(world: _World, name: str, rule: FilterRule) -> Remediation:
     )
 
 
-def _forwarding(world: _World, name: str, flows: list[Observation]) -> Finding:
-    """Say that a node does not forward, and what was read that explains it."""
+def _forwarding(world: _World, forward: dict[str, list[Observation]]) -> Iterator[Finding]:
+    """Say which nodes do not forward: each for itself, or all at once."""
+    faults = {n: _forward_fault(world, n, f) for n, f in forward.items()}
+    codes = {f.code.name for f in faults.values()}
+    every = len(codes) == 1 and len(faults) > 1 and set(faults) == set(world.nodes.linux)
+    for group in [list(faults)] if every else [[n] for n in faults]:
+        flows = [o for n in group for o in forward[n]]
+        first = faults[group[0]]
+        likewise = f" (likewise on {and_list(group[1:])})" if every else ""
+        certain = all(faults[n].confidence is Confidence.CERTAIN for n in group)
+        yield Finding(
+            code=first.code,
+            title=first.text + likewise,
+            hop=Hop(HopKind.FORWARD, ANY if every else group[0]),
+            evidence=(*dict.fromkeys(ids(flows)), *(e for n in group for e in faults[n].evidence)),
+            confidence=Confidence.CERTAIN if certain else Confidence.LIKELY,
+            flows=() if certain else tuple(dict.fromkeys(ids(flows))),
+            remediation=tuple(faults[n].remediation for n in group),
+            falsifier=f"A pod on {and_list(group)} reaches a pod on another node",
+        )
+
+
+def _forward_fault(world: _World, name: str, flows: list[Observation]) -> _Fault:
+    """Say why a node does not forward, as far as it was read."""
     read, rule = world.networks.of(name), _forward_rule(world, name, flows)
-    code, certain = OVERLAY_FORWARD_DROPPED, rule is not None
-    what = f"Node {name} drops what it should forward for its pods: node to pod passes"
-    mend = Remediation(
-        title=f"See which rule of {name} drops",
-        commands=(f"{world.flannel.enter(name)} iptables -v -n -L FORWARD",),
-        risk=Risk.SAFE,
-        verify=VERIFY,
-    )
+    evidence = (read.evidence,) if read else ()
     if read and read.ip_forward is False:
-        code, certain = OVERLAY_IP_FORWARD_OFF, True
-        what = f"Node {name} does not forward pod traffic: net.ipv4.ip_forward is 0"
         on = "net.ipv4.ip_forward=1"
         commands = (
             f"ssh {name} sudo sysctl -w {on}",
             f'ssh {name} "echo {on} | sudo tee /etc/sysctl.d/99-kubernetes.conf"',
         )
-        mend = Remediation(f"Let {name} forward", commands, Risk.SAFE, VERIFY)
-    elif rule:
-        what = f"Node {name} drops pod traffic in its FORWARD chain: {rule.text}"
-        mend = _remove(world, name, rule)
-    return Finding(
-        code=code,
-        title=what,
-        hop=Hop(HopKind.FORWARD, name),
-        evidence=(*ids(flows), *((read.evidence,) if read else ())),
-        confidence=Confidence.CERTAIN if certain else Confidence.LIKELY,
-        flows=() if certain else ids(flows),
-        remediation=(mend,),
-        falsifier=f"A pod on {name} reaches a pod on another node",
+        return _Fault(
+            OVERLAY_IP_FORWARD_OFF,
+            f"Node {name} does not forward pod traffic: net.ipv4.ip_forward is 0",
+            evidence,
+            Remediation(f"Let {name} forward", commands, Risk.SAFE, VERIFY),
+        )
+    if rule:
+        return _Fault(
+            OVERLAY_FORWARD_DROPPED,
+            f"Node {name} drops pod traffic in its FORWARD chain: {rule.text}",
+            evidence,
+            _remove(world, name, rule),
+        )
+    look = (f"{world.flannel.enter(name)} iptables -v -n -L FORWARD",)
+    return _Fault(
+        OVERLAY_FORWARD_DROPPED,
+        f"Node {name} drops what it should forward for its pods: from the node itself to pods "
+        "passes",
+        evidence,
+        Remediation(f"See which rule of {name} drops", look, Risk.SAFE, VERIFY),
+        Confidence.LIKELY,
     )
 
 

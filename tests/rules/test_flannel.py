@@ -1,0 +1,133 @@
+"""Flannel missing, failing, misled, or merely remembered by an old event."""
+
+import msgspec
+import pytest
+
+from checks.flannel import on_every_node, subnet_env
+from doctor.model.evidence import Flannel, NodeNetworks, Nodes, ProbePod, ProbePods
+from doctor.model.kube import Event, Meta, Node, Pod
+from doctor.model.node import SubnetEnv
+from doctor.model.verdict import Gap
+from tests.rules.factories import (
+    MASTER,
+    NAMES,
+    ONE,
+    TWO,
+    findings,
+    flannel,
+    network,
+    networks,
+    node,
+    nodes,
+    pod,
+    said,
+)
+
+OLD = Event(
+    metadata=Meta(name="controller.1", namespace="metallb-system"),
+    reason="FailedCreatePodSandBox",
+    message='plugin type="flannel" failed (add): loadFlannelSubnetEnv failed: '
+    "open /run/flannel/subnet.env: no such file or directory",
+)
+STUCK = ProbePods(items=(ProbePod(ONE, "", OLD.message, f"probe-pod:{ONE}"),))
+SILENT = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
+GONE, BAD = "FLANNEL_NOT_ON_NODE", "FLANNEL_NOT_READY"
+
+
+def broken(on: str, *, deleted: bool = False) -> Pod:
+    """Make a flannel pod that crashes."""
+    return pod(
+        f"fl-{on}",
+        on,
+        namespace="kube-flannel",
+        ready=False,
+        waiting="CrashLoopBackOff",
+        deleted=deleted,
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "expected"),
+    [
+        (nodes(), flannel(), {}),
+        (nodes(), msgspec.structs.replace(flannel(), events=(OLD,)), {}),
+        (nodes(), flannel(without=[ONE]), {(GONE, f"flannel:{ONE}"): ()}),
+        (nodes(), flannel(without=NAMES), {(GONE, "flannel:*"): ()}),
+        (
+            nodes(),
+            flannel(without=[ONE, TWO]),
+            {(GONE, f"flannel:{ONE}"): (), (GONE, f"flannel:{TWO}"): (f"flannel:{ONE}",)},
+        ),
+        (nodes(), flannel(broken(ONE)), {(BAD, f"flannel:{ONE}"): ()}),
+        (nodes(), flannel(*map(broken, NAMES)), {(BAD, "flannel:*"): ()}),
+        (nodes(), flannel(broken(ONE, deleted=True)), {}),
+        (nodes(), flannel(broken(ONE), pod("new", ONE)), {}),
+        (
+            nodes(node(ONE, *SILENT)),
+            flannel(broken(ONE)),
+            {(BAD, f"flannel:{ONE}"): (f"node:{ONE}",)},
+        ),
+        (nodes(), msgspec.structs.replace(flannel(), pods=(), gaps=(Gap("api:pods", "403"),)), {}),
+        (nodes(), Flannel(absent="another CNI"), {}),
+    ],
+)
+def test_flannel_on_every_node(
+    where: Nodes, what: Flannel, expected: dict[tuple[str, str], tuple[str, ...]]
+) -> None:
+    found = findings(on_every_node, where, what, None)
+    assert {
+        (f.code.name, str(f.hop)): tuple(str(h) for h in f.consequence_of) for f in found
+    } == expected
+
+
+def test_what_is_said_of_a_missing_flannel() -> None:
+    (found,) = findings(on_every_node, nodes(), flannel(without=[ONE]), STUCK)
+    assert f"{ONE}: its DaemonSet kube-flannel/kube-flannel-ds wants 2 pods" in found.title
+    assert "subnet.env" in found.title
+    assert f"probe-pod:{ONE}" in found.evidence
+    assert "api:daemonsets/kube-flannel/kube-flannel-ds" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("items", "what", "expected"),
+    [
+        ((), broken(ONE), "CrashLoopBackOff"),
+        ((node(ONE, cidr=""),), broken(ONE), "the node has no podCIDR"),
+    ],
+)
+def test_why_flannel_is_not_ready(items: tuple[Node, ...], what: Pod, expected: str) -> None:
+    (found,) = findings(on_every_node, nodes(*items), flannel(what), None)
+    assert expected in found.title
+
+
+@pytest.mark.parametrize(
+    ("what", "read", "expected"),
+    [
+        (flannel(), networks(), set()),
+        (flannel(), None, set()),
+        (flannel(), NodeNetworks(), set()),
+        (
+            flannel(),
+            networks(network(ONE, env=False)),
+            {("FLANNEL_SUBNET_ENV_MISSING", f"flannel:{ONE}")},
+        ),
+        (flannel(broken(ONE)), networks(network(ONE, env=False)), set()),
+        (
+            flannel(),
+            networks(network(TWO, env=SubnetEnv("10.244.0.0/16", "10.244.9.1/24"))),
+            {("FLANNEL_SUBNET_MISMATCH", f"flannel:{TWO}")},
+        ),
+        (flannel(network="10.245.0.0/16"), None, {("FLANNEL_SUBNET_MISMATCH", "flannel:*")}),
+        (flannel(network=""), None, set()),
+        (flannel(network="not a network"), None, set()),
+    ],
+)
+def test_subnets(what: Flannel, read: NodeNetworks | None, expected: set[tuple[str, str]]) -> None:
+    assert said(findings(subnet_env, nodes(), what, read)) == expected
+
+
+def test_a_wrong_network_is_mended_by_the_one_that_pods_come_from() -> None:
+    (found,) = findings(subnet_env, nodes(), flannel(network="10.245.0.0/16"), None)
+    assert "sed 's#10.245.0.0/16#10.244.0.0/16#'" in found.remediation[0].commands[0]
+    crash = findings(on_every_node, nodes(), flannel(broken(MASTER), network="10.245.0.0/16"), None)
+    assert found.hop.covers(crash[0].consequence_of[0])
