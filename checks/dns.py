@@ -601,7 +601,7 @@ def _wrong(world: _World, asks: list[_Ask]) -> Iterator[Finding]:
     yield Finding(
         code=DNS_WRONG_ANSWER,
         title=f"CoreDNS at {and_list(a.endpoint.pod for a in found)} answers {said} for "
-        f"{flows[0].flow.name}",
+        f"{flows[0].flow.name.rstrip('.')}",
         hop=_one_pod(world, found, "udp/53"),
         evidence=ids(flows),
         confidence=Confidence.LIKELY,

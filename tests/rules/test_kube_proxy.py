@@ -1,0 +1,143 @@
+"""kube-proxy missing, failing, or without its rules, and what only looks like it."""
+
+import msgspec
+import pytest
+
+from checks.kube_proxy import on_every_node, service_ip
+from doctor.model.evidence import KubeProxy, NodeNetworks, Nodes, ServiceIpFlows
+from doctor.model.failure import Failure
+from doctor.model.finding import Severity
+from doctor.model.flow import Purpose
+from doctor.model.kube import Pod
+from doctor.model.verdict import Gap
+from tests.rules.factories import (
+    ADDRESSES,
+    MASTER,
+    NAMES,
+    ONE,
+    TWO,
+    daemonset,
+    findings,
+    network,
+    networks,
+    node,
+    nodes,
+    pod,
+    said,
+    seen,
+    vantage,
+)
+
+SILENT = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
+GONE, BAD = "KUBE_PROXY_NOT_ON_NODE", "KUBE_PROXY_NOT_READY"
+RULES, DEAD = "KUBE_PROXY_RULES_MISSING", "SERVICE_IP_DEAD"
+FAIL, WARN = Severity.FAIL, Severity.WARN
+
+
+def proxy(*pods: Pod, without: tuple[str, ...] = (), mode: str = "") -> KubeProxy:
+    """Make kube-proxy: ready on every node, but for the pods given and the nodes left out."""
+    instead = {p.node for p in pods} | set(without)
+    own = tuple(pod(f"kube-proxy-{n}", n) for n in NAMES if n not in instead)
+    owner = daemonset("kube-system", "kube-proxy", len(own) + len(pods))
+    return KubeProxy(daemonset=owner, pods=own + pods, mode=mode)
+
+
+def broken(on: str) -> Pod:
+    """Make a kube-proxy pod that crashes."""
+    return pod(f"kube-proxy-{on}", on, ready=False, waiting="CrashLoopBackOff")
+
+
+def flows(
+    *dead: str, direct: tuple[str, ...] = (), how: Failure = Failure.TIMEOUT
+) -> ServiceIpFlows:
+    """Ask from everywhere; the ClusterIP fails on some nodes, the API server itself on others."""
+    found = []
+    for kind, name in [(k, n) for k in ("pod", "node") for n in NAMES]:
+        where, off = vantage(kind, name), name in direct
+        answers = (how if name in dead else None, Failure.TIMEOUT if off else None)
+        found.append(seen(Purpose.SERVICE_IP, where, "10.96.0.1", 443, answers[0]))
+        found.append(seen(Purpose.API_DIRECT, where, ADDRESSES[MASTER], 6443, answers[1]))
+    return ServiceIpFlows(observations=tuple(found))
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "seen_flows", "expected"),
+    [
+        (nodes(), proxy(), flows(), set()),
+        (nodes(), proxy(without=(ONE,)), flows(ONE), {(GONE, f"kube-proxy:{ONE}", FAIL)}),
+        (nodes(), proxy(without=(ONE,)), flows(), {(GONE, f"kube-proxy:{ONE}", WARN)}),
+        (nodes(), proxy(without=(ONE,)), None, {(GONE, f"kube-proxy:{ONE}", FAIL)}),
+        (nodes(), proxy(without=NAMES), flows(*NAMES), {(GONE, "kube-proxy:*", FAIL)}),
+        (
+            nodes(),
+            proxy(without=(ONE, TWO)),
+            flows(ONE, TWO),
+            {(GONE, f"kube-proxy:{ONE}", FAIL), (GONE, f"kube-proxy:{TWO}", FAIL)},
+        ),
+        (nodes(), proxy(broken(ONE)), flows(ONE), {(BAD, f"kube-proxy:{ONE}", FAIL)}),
+        (nodes(), proxy(broken(ONE)), flows(), {(BAD, f"kube-proxy:{ONE}", WARN)}),
+        (nodes(), KubeProxy(absent="replaced"), flows(), set()),
+        (
+            nodes(),
+            msgspec.structs.replace(proxy(), pods=(), gaps=(Gap("api:pods", "403"),)),
+            flows(),
+            set(),
+        ),
+    ],
+)
+def test_kube_proxy_on_every_node(
+    where: Nodes,
+    what: KubeProxy,
+    seen_flows: ServiceIpFlows | None,
+    expected: set[tuple[str, str, Severity]],
+) -> None:
+    found = findings(on_every_node, where, what, seen_flows)
+    assert {(f.code.name, str(f.hop), f.severity) for f in found} == expected
+
+
+def test_which_kube_proxy_explains_which() -> None:
+    found = findings(on_every_node, nodes(), proxy(without=(ONE, TWO)), None)
+    assert [[str(h) for h in f.consequence_of] for f in found] == [[], [f"kube-proxy:{ONE}"]]
+    (down,) = findings(on_every_node, nodes(node(ONE, *SILENT)), proxy(broken(ONE)), None)
+    assert [str(h) for h in down.consequence_of] == [f"node:{ONE}"]
+    assert "CrashLoopBackOff" in down.title
+
+
+@pytest.mark.parametrize(
+    ("asked", "what", "read", "expected"),
+    [
+        (flows(), proxy(), networks(), set()),
+        (flows(), proxy(), networks(network(ONE, chains=())), set()),
+        (flows(ONE, direct=(ONE,)), proxy(), networks(), set()),
+        (flows(ONE, how=Failure.UNKNOWN), proxy(), networks(), set()),
+        (ServiceIpFlows(), proxy(), networks(), set()),
+        (flows(ONE), proxy(), networks(network(ONE, chains=())), {(RULES, f"kube-proxy:{ONE}")}),
+        (flows(ONE), proxy(), None, {(RULES, f"kube-proxy:{ONE}")}),
+        (flows(ONE), proxy(mode="nftables"), networks(), {(RULES, f"kube-proxy:{ONE}")}),
+        (flows(ONE), proxy(), networks(), {(DEAD, f"kube-proxy:{ONE}")}),
+        (flows(ONE), proxy(without=(ONE,)), networks(), {(DEAD, f"kube-proxy:{ONE}")}),
+        (
+            flows(ONE, how=Failure.CONNECTION_REFUSED),
+            None,
+            None,
+            {(DEAD, f"kube-proxy:{ONE}")},
+        ),
+        (flows(*NAMES), None, None, {(DEAD, "kube-proxy:*")}),
+    ],
+)
+def test_service_addresses(
+    asked: ServiceIpFlows,
+    what: KubeProxy | None,
+    read: NodeNetworks | None,
+    expected: set[tuple[str, str]],
+) -> None:
+    assert said(findings(service_ip, asked, nodes(), what, read)) == expected
+
+
+def test_a_dead_service_address_folds_under_a_missing_kube_proxy() -> None:
+    what = proxy(without=(ONE,))
+    (cause,) = findings(on_every_node, nodes(), what, flows(ONE))
+    (found,) = findings(service_ip, flows(ONE), nodes(), what, None)
+    assert any(cause.hop.covers(h) for h in found.consequence_of)
+    assert "10.96.0.1" in found.title
+    assert any("api-direct" in e for e in found.evidence)
