@@ -1,0 +1,472 @@
+"""The visitor's own way: the name, the reverse proxy on this machine, the answer."""
+
+from collections.abc import Iterable, Iterator
+
+from checks.common import and_list, ids
+from doctor.contract import Check, check
+from doctor.model.evidence import Proxy, TargetFlows, VipFlows
+from doctor.model.failure import Failure
+from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role
+from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
+from doctor.model.hop import Hop, HopKind
+from doctor.model.link import Link
+from doctor.model.proxy import HostProxy, ProxyServer
+
+__all__ = [
+    "CHECKS",
+    "PROXY_ALTERS_REQUEST",
+    "PROXY_CONNECT_DENIED",
+    "PROXY_HOST_HEADER_LOST",
+    "PROXY_NOT_RUNNING",
+    "PROXY_UPSTREAM_UNREACHABLE",
+    "PROXY_UPSTREAM_WRONG_PORT",
+    "URL_NAME_UNRESOLVED",
+    "URL_NOT_SERVED",
+]
+
+PROXY_HOST_HEADER_LOST = Code(
+    "PROXY_HOST_HEADER_LOST",
+    Link.HOST_PROXY,
+    "The reverse proxy does not hand on the Host header, so that the ingress knows no rule.",
+)
+PROXY_ALTERS_REQUEST = Code(
+    "PROXY_ALTERS_REQUEST",
+    Link.HOST_PROXY,
+    "A request fails through the reverse proxy, and the same request past it is served.",
+)
+PROXY_CONNECT_DENIED = Code(
+    "PROXY_CONNECT_DENIED",
+    Link.HOST_PROXY,
+    "The reverse proxy does not get through to an upstream that its machine reaches.",
+)
+PROXY_NOT_RUNNING = Code(
+    "PROXY_NOT_RUNNING", Link.HOST_PROXY, "Nothing listens where the reverse proxy should."
+)
+PROXY_UPSTREAM_UNREACHABLE = Code(
+    "PROXY_UPSTREAM_UNREACHABLE",
+    Link.HOST_PROXY,
+    "The reverse proxy's upstream does not answer this machine.",
+    Role.SYMPTOM,
+)
+PROXY_UPSTREAM_WRONG_PORT = Code(
+    "PROXY_UPSTREAM_WRONG_PORT",
+    Link.HOST_PROXY,
+    "The reverse proxy forwards to a port of the load balancer's address that is not served.",
+)
+URL_NOT_SERVED = Code(
+    "URL_NOT_SERVED",
+    Link.HOST_PROXY,
+    "A visitor's request for the URL is not served.",
+    Role.SYMPTOM,
+)
+URL_NAME_UNRESOLVED = Code(
+    "URL_NAME_UNRESOLVED", Link.HOST_PROXY, "The name of the URL does not resolve on this machine."
+)
+
+_VERIFY = "wwwm-doctor check host-proxy"
+_HANDED_ON = ("$host", "$http_host")
+_GATEWAY = (502, 503, 504)
+_UNNAMED = (Failure.DNS_NXDOMAIN, Failure.DNS_NO_ANSWER)
+_UNASKED = (Failure.TIMEOUT, Failure.DNS_SERVFAIL, Failure.DNS_REFUSED)
+_OURS = (Failure.UNKNOWN, Failure.PERMISSION_DENIED)
+
+
+@check(
+    id="host-proxy.forwards",
+    title="The reverse proxy hands requests on as they are",
+    codes=(
+        PROXY_HOST_HEADER_LOST,
+        PROXY_ALTERS_REQUEST,
+        PROXY_CONNECT_DENIED,
+        PROXY_NOT_RUNNING,
+        PROXY_UPSTREAM_UNREACHABLE,
+        PROXY_UPSTREAM_WRONG_PORT,
+    ),
+)
+def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Iterator[Finding]:
+    """Send the same request through the reverse proxy and past it.
+
+    What it looks at:
+        Each URL as a visitor asks for it, the same Host and path asked of the proxy's upstream
+        from the same machine, and the configuration that the running proxy uses.
+
+    Why it matters:
+        By default nginx sends the upstream's address as Host. The ingress controller then finds
+        no rule, and answers 404, although all of the cluster is in order.
+
+    What proves it:
+        The request fails through the proxy and is served past it: the fault lies in the proxy.
+        Its configuration tells which directive is missing.
+
+    Look-alikes:
+        If the request past the proxy gets the same 404, the ingress is at fault. If the upstream
+        does not answer this machine either, the load balancer or the path to it is. 502 while
+        this machine reaches the upstream: the proxy may not connect (SELinux).
+
+    Remediation:
+        proxy_set_header Host $host; start the proxy; setsebool httpd_can_network_connect.
+
+    Sources:
+        nginx: ngx_http_proxy_module, proxy_set_header; ngx_http_core_module, server and location.
+        ingress-nginx: Bare-metal considerations. SELinux: httpd_selinux.
+    """
+    for through in targets.of(Purpose.TARGET, kind=FlowKind.HTTP):
+        direct = _direct(through, proxy, vips)
+        if through.failure is Failure.CONNECTION_REFUSED and _at_proxy(through):
+            if behind := [o for o in (*direct, *_answering(vips)) if o.served]:
+                yield _not_running(through, behind[0], proxy.proxy)
+        elif direct and through.ok and not through.served and any(o.status for o in _good(direct)):
+            yield _altered(through, _good(direct), proxy.proxy)
+        elif direct and _stuck(through) and all(o.failure not in (None, *_OURS) for o in direct):
+            yield _unreachable(through, direct, proxy.proxy, _answering(vips))
+
+
+@check(
+    id="host-proxy.url",
+    title="Each URL is served to a visitor",
+    codes=(URL_NOT_SERVED, URL_NAME_UNRESOLVED),
+)
+def url(targets: TargetFlows) -> Iterator[Finding]:
+    """Do what a visitor does, from this machine.
+
+    What it looks at:
+        Each URL: its name is resolved, and the page is asked for.
+
+    Why it matters:
+        This is what the visitor sees; all other checks say why.
+
+    What proves it:
+        The name resolves to nothing; or no answer comes, or one with status 404 or 5xx. The latter
+        is a symptom, whose cause lies further down the path.
+
+    Look-alikes:
+        Redirects and requests for credentials are answers. Without --url, this machine need not
+        know the name nor have a way to the load balancer's address, and the application need
+        not have a page at the path of its rule: then silence and 404 are no findings.
+
+    Remediation:
+        Mend the cause that another check names; add the name to DNS or to /etc/hosts.
+
+    Sources:
+        Kubernetes: Ingress. nginx: Beginner's Guide.
+    """
+    served = {o.flow.subject for o in targets.of(Purpose.TARGET) if o.served and o.status}
+    for o in targets.of(Purpose.TARGET):
+        if o.flow.kind is FlowKind.RESOLVE:
+            failed = o.failure in (*_UNNAMED, *_UNASKED) and o.flow.subject not in served
+            if failed and not targets.derived:
+                yield _unresolved(o)
+        elif not o.served and o.failure not in _OURS and not _excused(o, targets):
+            yield _not_served(o)
+
+
+CHECKS: tuple[Check, ...] = (forwards, url)
+
+
+# ---- through the proxy and past it --------------------------------------------------------------
+
+
+def _plain(name: str) -> str:
+    """Write a host as it is compared: without port and trailing dot, in lower case."""
+    return name.partition(":")[0].rstrip(".").lower()
+
+
+def _hop(o: Observation) -> Hop:
+    """Name the place that a visitor connects to."""
+    return Hop(HopKind.HOST_PROXY, o.flow.address, o.flow.protocol)
+
+
+def _at_proxy(o: Observation) -> bool:
+    """Say whether a request is sent to a proxy on this machine."""
+    return any(h.kind is HopKind.HOST_PROXY for h in o.hops)
+
+
+def _direct(through: Observation, proxy: Proxy, vips: VipFlows | None) -> list[Observation]:
+    """Select the same request past the proxy; for want of that, the one sent to the VIP."""
+    place = (through.flow.address, through.flow.port)
+    past = proxy.of(Purpose.UPSTREAM, subject=through.flow.subject)
+    to_vip = vips.of(Purpose.VIP, vantage=VantageKind.MACHINE, kind=FlowKind.HTTP) if vips else ()
+    same = [o for o in past or to_vip if _plain(o.flow.name) == _plain(through.flow.name)]
+    return [o for o in same if (o.flow.address, o.flow.port) != place]
+
+
+def _good(direct: Iterable[Observation]) -> list[Observation]:
+    """Keep what is served past the proxy."""
+    return [o for o in direct if o.served]
+
+
+def _answering(vips: VipFlows | None) -> list[Observation]:
+    """List the connections to load balancer addresses that this machine got an answer to."""
+    seen = vips.of(Purpose.VIP, vantage=VantageKind.MACHINE) if vips else ()
+    return [o for o in seen if o.ok]
+
+
+def _stuck(through: Observation) -> bool:
+    """Say whether the proxy got nothing from its upstream: it says so, or waits for longer."""
+    silent = through.failure is not None and through.failure.silent
+    return through.status in _GATEWAY or (silent and _at_proxy(through))
+
+
+def _altered(through: Observation, direct: list[Observation], proxy: HostProxy | None) -> Finding:
+    """Say what the proxy does to a request that is served past it."""
+    server = _server(through, proxy) if proxy else None
+    if proxy and server and server.upstream_host and _loses_host(server, through):
+        return _host_lost(through, direct, proxy, server)
+    if proxy and server and server.upstream_host and through.status in _GATEWAY:
+        return _denied(through, direct, proxy, server)
+    name = proxy.software if proxy else "a proxy whose configuration is not known"
+    past = direct[0]
+    return Finding(
+        code=PROXY_ALTERS_REQUEST,
+        title=(
+            f"{through.flow.subject} gets {through.status} through {name} at "
+            f"{through.flow.address}:{through.flow.port}, and {past.status} past it, from "
+            f"{past.flow.address}:{past.flow.port}" + _unmatched(proxy, server)
+        ),
+        hop=_hop(through),
+        evidence=(*ids([through, *direct]), *((proxy.evidence,) if proxy else ())),
+        confidence=Confidence.LIKELY,
+        remediation=(_compare(through, past, proxy),),
+        falsifier=f"past the proxy {through.flow.subject} gets {through.status}, too",
+    )
+
+
+def _unmatched(proxy: HostProxy | None, server: ProxyServer | None) -> str:
+    """Say that no part of the configuration forwards the request."""
+    if not proxy or (server and server.upstream_host):
+        return ""
+    return f": nothing in {proxy.config} forwards it"
+
+
+def _server(through: Observation, proxy: HostProxy) -> ProxyServer | None:
+    """Find what takes a request: the port's server of that name or its first, longest location."""
+    here = [s for s in proxy.servers if through.flow.port in s.ports]
+    named = [s for s in here if any(_names(n, through.flow.name) for n in s.names)]
+    block = (named or here)[:1]
+    path = through.flow.path or "/"
+    fitting = [
+        s
+        for s in here
+        if (s.ports, s.names) == (block[0].ports, block[0].names) and path.startswith(s.location)
+    ]
+    return max(fitting, key=lambda s: len(s.location), default=None)
+
+
+def _names(pattern: str, asked: str) -> bool:
+    """Say whether a server name matches: exact, ``*.example.net`` or ``.example.net``."""
+    name, host = _plain(pattern), _plain(asked)
+    if name.startswith("*."):
+        return host.endswith(name[1:])
+    return host == name or (name.startswith(".") and host.endswith((name, name[1:])))
+
+
+def _loses_host(server: ProxyServer, through: Observation) -> bool:
+    """Say whether what is sent as Host is something else than what was asked for."""
+    sent = server.host_header
+    return sent not in _HANDED_ON and (
+        sent.startswith("$") or _plain(sent) != _plain(through.flow.name)
+    )
+
+
+def _host_lost(
+    through: Observation, direct: list[Observation], proxy: HostProxy, server: ProxyServer
+) -> Finding:
+    """Say that the Host header is not handed on."""
+    default = server.host_header == "$proxy_host"
+    why = "proxy_set_header Host $host is missing" if default else f"it sends {server.host_header}"
+    return Finding(
+        code=PROXY_HOST_HEADER_LOST,
+        title=(
+            f"{proxy.software} on this machine ({server.where or proxy.config}) forwards "
+            f"{through.flow.subject} without its Host header ({why}), so the ingress answers "
+            f"{through.status}"
+        ),
+        hop=_hop(through),
+        evidence=(*ids([through, *direct]), proxy.evidence),
+        remediation=(_hand_on(proxy, server),),
+        falsifier=f"{direct[0].flow.address} answers {through.status} to Host {direct[0].flow.name}",
+    )
+
+
+def _hand_on(proxy: HostProxy, server: ProxyServer) -> Remediation:
+    """Have the proxy send the Host that was asked for."""
+    file, _, line = server.where.rpartition(":")
+    if proxy.software != "nginx" or not (file and line.isdecimal()):
+        return _mend(
+            "Hand on the Host header of the request, then reload the proxy",
+            f"# in {server.where or proxy.config}: proxy_set_header Host $host;",
+        )
+    edit = (
+        f"sed -i '{line}a proxy_set_header Host $host;' {file}"
+        if server.host_header == "$proxy_host"
+        else f"sed -i 's/proxy_set_header[[:space:]]\\+Host[[:space:]].*;/"
+        f"proxy_set_header Host $host;/' {file}"
+    )
+    return _mend(
+        "Hand on the Host header of the request: proxy_set_header Host $host;",
+        edit,
+        f"nginx -t -c {proxy.config} && nginx -s reload -c {proxy.config}",
+    )
+
+
+def _denied(
+    through: Observation, direct: list[Observation], proxy: HostProxy, server: ProxyServer
+) -> Finding:
+    """Say that the proxy fails to connect where this machine does not."""
+    to = f"{server.upstream_host}:{server.upstream_port}"
+    commands = ["getenforce", "setsebool -P httpd_can_network_connect 1"]
+    if proxy.software == "nginx":
+        commands.append(f"nginx -t -c {proxy.config} && nginx -s reload -c {proxy.config}")
+    return Finding(
+        code=PROXY_CONNECT_DENIED,
+        title=(
+            f"{proxy.software} on this machine answers {through.status} for "
+            f"{through.flow.subject}, and its upstream {to} serves this machine: the proxy may "
+            "not connect (SELinux) or keeps an old address"
+        ),
+        hop=_hop(through),
+        evidence=(*ids([through, *direct]), proxy.evidence),
+        confidence=Confidence.LIKELY,
+        remediation=(
+            _mend("Where SELinux enforces, allow the proxy to connect; else reload it", *commands),
+        ),
+        falsifier=f"this machine cannot connect to {to} either",
+    )
+
+
+def _not_running(through: Observation, past: Observation, proxy: HostProxy | None) -> Finding:
+    """Say that nothing listens at the proxy's port."""
+    port = through.flow.port
+    config = f" -c {proxy.config}" if proxy and proxy.config else ""
+    return Finding(
+        code=PROXY_NOT_RUNNING,
+        title=(
+            f"Nothing listens on TCP {port} of this machine ({through.flow.address}): the reverse "
+            f"proxy for {through.flow.subject} is not running, while "
+            f"{past.flow.address}:{past.flow.port} behind it answers"
+        ),
+        hop=_hop(through),
+        evidence=(*ids([through, past]), *((proxy.evidence,) if proxy else ())),
+        remediation=(
+            _mend(
+                "Start the reverse proxy",
+                f"nginx -t{config} && nginx{config}",
+                f"ss -lntp 'sport = :{port}'",
+            ),
+        ),
+        falsifier=f"a connection to {through.flow.address}:{port} is accepted",
+    )
+
+
+def _unreachable(
+    through: Observation,
+    direct: list[Observation],
+    proxy: HostProxy | None,
+    answering: list[Observation],
+) -> Finding:
+    """Say that the upstream does not answer this machine either, or only on another port."""
+    name = proxy.software if proxy else "The reverse proxy"
+    to = and_list(f"{o.flow.address}:{o.flow.port} ({_said(o)})" for o in direct)
+    asked = {o.flow.address: o.flow.port for o in direct}
+    other = [o for o in answering if asked.get(o.flow.address, o.flow.port) != o.flow.port]
+    ports = and_list(f"{o.flow.address}:{o.flow.port}" for o in other)
+    return Finding(
+        code=PROXY_UPSTREAM_WRONG_PORT if other else PROXY_UPSTREAM_UNREACHABLE,
+        title=(
+            f"{name} on this machine answers {through.flow.subject} with {_said(through)}: its "
+            f"upstream {to} is out of reach from here, too"
+            + (f", while {ports} answers" if other else "")
+        ),
+        hop=_hop(through),
+        evidence=(
+            *ids([through, *direct, *other]),
+            *((proxy.evidence,) if proxy else ()),
+        ),
+        flows=() if other else ids(direct),
+        remediation=(_compare(through, (other or direct)[0], proxy),),
+        falsifier=f"{direct[0].flow.address}:{direct[0].flow.port} answers this machine",
+    )
+
+
+def _compare(through: Observation, past: Observation, proxy: HostProxy | None) -> Remediation:
+    """Show the difference between the ways."""
+    flow = past.flow
+    config = f" -c {proxy.config}" if proxy and proxy.config else ""
+    return _mend(
+        "Compare the request through the proxy and past it",
+        f"curl -sv -o /dev/null -H 'Host: {flow.name}' http://{flow.address}:{flow.port}{flow.path}",
+        f"curl -sv -o /dev/null {through.flow.subject}",
+        *((f"nginx -T{config}",) if proxy and proxy.software == "nginx" else ()),
+    )
+
+
+# ---- the visitor --------------------------------------------------------------------------------
+
+
+def _said(o: Observation) -> str:
+    """Put into words what came back."""
+    words = {
+        Failure.TIMEOUT: "no answer",
+        Failure.NO_ROUTE: "no route to host",
+        Failure.CONNECTION_REFUSED: "connection refused",
+        Failure.CONNECTION_RESET: "connection reset",
+        Failure.NETWORK_UNREACHABLE: "network unreachable",
+    }
+    if o.failure:
+        return words.get(o.failure, o.failure.value.replace("_", " "))
+    return f"status {o.status}"
+
+
+def _excused(o: Observation, targets: TargetFlows) -> bool:
+    """Say whether a failure means nothing, as nobody asked for this URL."""
+    failure = o.failure
+    silent = failure is not None and (failure.silent or failure is Failure.NETWORK_UNREACHABLE)
+    return targets.derived and (silent or (o.ok and o.status not in _GATEWAY))
+
+
+def _not_served(o: Observation) -> Finding:
+    """Say what came back in place of the page."""
+    flow = o.flow
+    place = f" at {flow.address}:{flow.port}" if flow.address else ""
+    by = f" from {o.server}" if o.server else ""
+    return Finding(
+        code=URL_NOT_SERVED,
+        title=f"{flow.subject} is not served to this machine: {_said(o)}{by}{place}",
+        hop=_hop(o),
+        evidence=ids([o]),
+        flows=ids([o]),
+        remediation=(
+            _mend(
+                "See what comes back, and walk the path",
+                f"curl -sv -o /dev/null {flow.subject}",
+                f"wwwm-doctor run --url {flow.subject}",
+            ),
+        ),
+        falsifier=f"{flow.subject} is served",
+    )
+
+
+def _unresolved(o: Observation) -> Finding:
+    """Say that the name does not resolve."""
+    named = o.failure in _UNNAMED
+    why = "it has no address" if named else f"the resolver fails ({_said(o)})"
+    return Finding(
+        code=URL_NAME_UNRESOLVED,
+        title=f"The name {o.flow.name} of {o.flow.subject} does not resolve here: {why}",
+        hop=Hop(HopKind.DNS_NAME, _plain(o.flow.name)),
+        evidence=ids([o]),
+        confidence=Confidence.CERTAIN if named else Confidence.LIKELY,
+        remediation=(
+            _mend(
+                "Give the name an address in its zone, or in /etc/hosts of the visitors",
+                f"getent ahostsv4 {o.flow.name}",
+                "cat /etc/resolv.conf",
+            ),
+        ),
+        falsifier=f"getent ahostsv4 {o.flow.name} prints an address",
+    )
+
+
+def _mend(title: str, *commands: str) -> Remediation:
+    """Make a remediation that this link's checks verify."""
+    return Remediation(title=title, commands=commands, risk=Risk.SAFE, verify=_VERIFY)

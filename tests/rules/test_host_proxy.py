@@ -1,0 +1,181 @@
+"""The reverse proxy and the visitor: each fault by its code, and the look-alikes by none."""
+
+import msgspec
+import pytest
+
+from checks.host_proxy import forwards, url
+from doctor.model.evidence import Proxy, TargetFlows, VipFlows
+from doctor.model.failure import Failure
+from doctor.model.flow import FlowKind, Observation, Purpose
+from doctor.model.hop import Hop, HopKind
+from doctor.model.proxy import HostProxy, ProxyServer
+from tests.rules.factories_site import MACHINE, REFUSED, TIMEOUT, Case, seen, verify
+
+HOST, URL = "shop.example.net", "http://shop.example.net:8080/a/b"
+HERE, VIP = "172.20.112.5", "172.20.112.200"
+PLACE = "host-proxy:172.20.112.5:tcp/8080"
+CONFIG = "/etc/nginx/nginx.conf"
+AT_PROXY = (Hop(HopKind.HOST_PROXY, HERE, "tcp/8080"),)
+
+
+def server(header: str = "$proxy_host", **changes: object) -> ProxyServer:
+    """Forward to the VIP."""
+    made = ProxyServer(
+        ports=(8080,),
+        names=(HOST,),
+        upstream_host=VIP,
+        host_header=header,
+        where=f"{CONFIG}:12",
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def proxy(*servers: ProxyServer, past: tuple[Observation, ...] = ()) -> Proxy:
+    """Run nginx on this machine."""
+    running = HostProxy("nginx", CONFIG, servers, "file:nginx")
+    return Proxy(proxy=running, observations=past)
+
+
+def target(
+    status: int = 0, failure: Failure | None = None, *, there: tuple[Hop, ...] = AT_PROXY
+) -> Observation:
+    """Ask as a visitor does."""
+    return seen(
+        Purpose.TARGET,
+        MACHINE,
+        HERE,
+        8080,
+        failure,
+        kind=FlowKind.HTTP,
+        name=f"{HOST}:8080",
+        path="/a/b",
+        subject=URL,
+        status=status,
+        hops=there,
+    )
+
+
+def past(
+    status: int = 0, failure: Failure | None = None, *, name: str = HOST, port: int = 80
+) -> tuple[Observation, ...]:
+    """Ask the upstream."""
+    found = seen(
+        Purpose.UPSTREAM,
+        MACHINE,
+        VIP,
+        port,
+        failure,
+        kind=FlowKind.HTTP,
+        name=name,
+        subject=URL,
+        status=status,
+    )
+    return (found,)
+
+
+def to_vip(failure: Failure | None = None, *, status: int = 0, name: str = "") -> VipFlows:
+    """Connect to the VIP, or ask it for a host."""
+    kind = FlowKind.HTTP if status else FlowKind.TCP
+    found = seen(Purpose.VIP, MACHINE, VIP, 80, failure, kind=kind, name=name, status=status)
+    return VipFlows(observations=(found,))
+
+
+def visit(*found: Observation, derived: bool = False) -> TargetFlows:
+    """Visit URLs."""
+    return TargetFlows(observations=found, urls=(URL,), derived=derived)
+
+
+LOST, ALTERS = ["PROXY_HOST_HEADER_LOST"], ["PROXY_ALTERS_REQUEST"]
+DENIED, UNREACHED = ["PROXY_CONNECT_DENIED"], ["PROXY_UPSTREAM_UNREACHABLE"]
+WRONG, STOPPED = ["PROXY_UPSTREAM_WRONG_PORT"], ["PROXY_NOT_RUNNING"]
+NOT_FOUND = visit(target(404))
+OK = past(200)
+DEFAULT = server(names=("_",))
+TO_APP = server("$host", location="/a")
+ELSEWHERE = server(ports=(9090,))
+UNKNOWN = Proxy(observations=OK)
+ITSELF = msgspec.structs.replace(
+    target(200), flow=msgspec.structs.replace(target().flow, purpose=Purpose.UPSTREAM)
+)
+
+THROUGH = [
+    Case("healthy", (proxy(server("$host"), past=OK), visit(target(200)), None)),
+    Case("Host lost, but served", (proxy(server(), past=OK), visit(target(200)), None)),
+    Case("not found past it, too", (proxy(server(), past=past(404)), NOT_FOUND, None)),
+    Case("not asked past it", (proxy(server()), NOT_FOUND, to_vip())),
+    Case("another Host was asked past it", (proxy(server(), past=past(200, name="b")), NOT_FOUND, None)),
+    Case("past it is the same place", (proxy(server(), past=(ITSELF,)), NOT_FOUND, None)),
+    Case("Host lost", (proxy(server(), past=OK), NOT_FOUND, None), LOST, ["nginx", f"{CONFIG}:12", URL, "Host header", "404"], PLACE),
+    Case("another Host sent", (proxy(server("x.example.net"), past=OK), NOT_FOUND, None), LOST, ["it sends x.example.net"]),
+    Case("Host lost in the default server", (proxy(ELSEWHERE, DEFAULT, past=OK), NOT_FOUND, None), LOST),
+    Case("Host lost by a wildcard name", (proxy(server("$host", names=("b",)), server(names=("*.example.net",)), past=OK), NOT_FOUND, None), LOST),
+    Case("Host lost by a dotted name", (proxy(server("$host", names=("b",)), server(names=(".example.net",)), past=OK), NOT_FOUND, None), LOST),
+    Case("Host kept in the longest location", (proxy(server(), TO_APP, past=OK), NOT_FOUND, None), ALTERS),
+    Case("Host kept literally", (proxy(server(HOST), past=OK), NOT_FOUND, None), ALTERS, ["404 through nginx", "200 past it"]),
+    Case("forwards nothing", (proxy(server(upstream_host=""), past=OK), NOT_FOUND, None), ALTERS, [f"nothing in {CONFIG}"]),
+    Case("unknown proxy", (UNKNOWN, NOT_FOUND, None), ALTERS, ["not known"]),
+    Case("unknown proxy before the VIP", (Proxy(), NOT_FOUND, to_vip(status=200, name=HOST)), ALTERS, hop=PLACE),
+    Case("the VIP serves another host", (Proxy(), NOT_FOUND, to_vip(status=200, name="b"))),
+    Case("may not connect", (proxy(server("$host"), past=OK), visit(target(502)), None), DENIED, ["SELinux", f"{VIP}:80"], PLACE),
+    Case("upstream out of reach", (proxy(server("$host"), past=past(failure=TIMEOUT)), visit(target(504)), to_vip(TIMEOUT)), UNREACHED, [f"{VIP}:80 (no answer)"], PLACE, flows=[past()[0].flow.id]),
+    Case("upstream out of reach and waited for", (proxy(server("$host"), past=past(failure=TIMEOUT)), visit(target(failure=TIMEOUT)), None), UNREACHED, flows=[past()[0].flow.id]),
+    Case("no proxy that waits", (Proxy(observations=past(failure=TIMEOUT)), visit(target(failure=TIMEOUT, there=())), None)),
+    Case("our own failure past it", (proxy(server("$host"), past=past(failure=Failure.UNKNOWN)), visit(target(504)), None)),
+    Case("wrong port", (proxy(server("$host"), past=past(failure=REFUSED, port=81)), visit(target(502)), to_vip()), WRONG, [f"{VIP}:81 (connection refused)", f"{VIP}:80 answers"]),
+    Case("not running", (Proxy(), visit(target(failure=REFUSED)), to_vip()), STOPPED, ["TCP 8080", HERE], PLACE),
+    Case("not running, and nothing behind it", (Proxy(), visit(target(failure=REFUSED)), to_vip(TIMEOUT))),
+    Case("refused elsewhere", (Proxy(), visit(target(failure=REFUSED, there=())), to_vip())),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", THROUGH, ids=str)
+def test_forwards(case: Case) -> None:
+    verify(forwards, case)
+
+
+@pytest.mark.parametrize(
+    ("made", "command"),
+    [
+        (server(), f"sed -i '12a proxy_set_header Host $host;' {CONFIG}"),
+        (server("b"), "s/proxy_set_header[[:space:]]\\+Host[[:space:]].*;/proxy_set_header Host"),
+        (server(where=""), f"# in {CONFIG}: proxy_set_header Host $host;"),
+    ],
+)
+def test_the_directive_is_put_in(made: ProxyServer, command: str) -> None:
+    finding = next(forwards.judge(proxy(made, past=OK), NOT_FOUND, None))
+    assert command in finding.remediation[0].commands[0]
+
+
+def resolved(failure: Failure | None) -> Observation:
+    """Look the name up."""
+    return seen(
+        Purpose.TARGET, MACHINE, "", 0, failure, kind=FlowKind.RESOLVE, name=HOST, subject=URL
+    )
+
+
+UNSERVED, UNNAMED = ["URL_NOT_SERVED"], ["URL_NAME_UNRESOLVED"]
+NXDOMAIN = resolved(Failure.DNS_NXDOMAIN)
+
+VISITS = [
+    Case("healthy", (visit(resolved(None), target(200)),)),
+    Case("redirect", (visit(target(302)),)),
+    Case("credentials wanted", (visit(target(401)),)),
+    Case("not found", (NOT_FOUND,), UNSERVED, [URL, "status 404", f"{HERE}:8080"], PLACE, flows=[target().flow.id]),
+    Case("no answer", (visit(target(failure=TIMEOUT)),), UNSERVED, ["no answer"], flows=[target().flow.id]),
+    Case("our own failure", (visit(target(failure=Failure.PERMISSION_DENIED)),)),
+    Case("derived and silent", (visit(target(failure=TIMEOUT), derived=True),)),
+    Case("derived and no network", (visit(target(failure=Failure.NETWORK_UNREACHABLE), derived=True),)),
+    Case("derived and not found", (visit(target(404), derived=True),)),
+    Case("derived and bad gateway", (visit(target(502), derived=True),), UNSERVED, flows=[target().flow.id]),
+    Case("derived and refused", (visit(target(failure=REFUSED), derived=True),), UNSERVED, flows=[target().flow.id]),
+    Case("no such name", (visit(NXDOMAIN),), UNNAMED, [HOST, "no address"], f"dns-name:{HOST}"),
+    Case("resolver fails", (visit(resolved(TIMEOUT)),), UNNAMED, ["the resolver fails (no answer)"]),
+    Case("derived and no such name", (visit(NXDOMAIN, derived=True),)),
+    Case("no such name, but served", (visit(NXDOMAIN, target(200)),)),
+    Case("lookup failed of itself", (visit(resolved(Failure.UNKNOWN)),)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", VISITS, ids=str)
+def test_url(case: Case) -> None:
+    verify(url, case)
