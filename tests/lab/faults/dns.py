@@ -4,13 +4,13 @@ from functools import partial
 from typing import Final
 
 from tests.lab.faults.model import Fault, all_but, anywhere, has_workers
-from tests.lab.faults.objects import Ref, restore, scale
-from tests.lab.faults.pods import Pod, coredns_pods, node_of
+from tests.lab.faults.objects import Ref, note, noted, restore, scale
+from tests.lab.faults.pods import Pod, coredns_pods, delete, node_of
 from tests.lab.faults.traffic import Transport, dns, drops
 from tests.lab.lab import Lab
 from tests.lab.node import Node
 from tests.lab.shape import Shape
-from tests.lab.shell import LabError
+from tests.lab.shell import poll
 
 SG_53: Final = "sg-drops-53"
 UDP_53: Final = "udp53-dropped"
@@ -77,18 +77,44 @@ def _silent(dropped: tuple[Transport, ...], lab: Lab) -> bool:
     )
 
 
-def _inject_sg(lab: Lab) -> None:
+def _unserved(lab: Lab) -> list[Node]:
+    """The workers without a replica."""
     served = {pod.node for pod in coredns_pods(lab)}
-    workers = [node for node in lab.nodes.values() if not node.control_plane]
-    if all(worker.fqdn in served for worker in workers):
-        raise LabError(
-            "every worker has a replica of CoreDNS: pods there would not miss the others"
-        )
+    return [node for node in lab.nodes.values() if not (node.control_plane or node.fqdn in served)]
+
+
+def _vacate(lab: Lab, node: Node) -> None:
+    """Move the replicas of a node elsewhere, as a drain would."""
+    lab.kubectl("cordon", note(lab, SG_53, "cordoned", node.fqdn))
+    delete(lab, [pod for pod in coredns_pods(lab) if pod.node == node.fqdn])
+
+    def moved() -> bool:
+        return all(pod.ready and pod.node != node.fqdn for pod in coredns_pods(lab))
+
+    poll(moved, seconds=60, what=f"CoreDNS to have left {node.name}")
+    _uncordon(lab)
+
+
+def _uncordon(lab: Lab) -> None:
+    if name := noted(lab, SG_53, "cordoned"):
+        lab.kubectl("uncordon", name)
+    restore(lab, SG_53)
+
+
+def _inject_sg(lab: Lab) -> None:
+    if not _unserved(lab):
+        # a pod beside a replica gets every other answer: there has to be one that gets none
+        _vacate(lab, list(lab.nodes.values())[-1])
     _switch_drops(lab, SG_53, ALL)
+
+
+def _settled_sg(lab: Lab) -> bool:
+    return bool(_unserved(lab)) and _silent(ALL, lab)
 
 
 def _heal_sg(lab: Lab) -> None:
     lab.fabric_rules(SG_53, None)
+    _uncordon(lab)
 
 
 def _inject_zero(lab: Lab) -> None:
@@ -146,7 +172,7 @@ FAULTS: Final = (
         lookalikes=(UDP_53, TCP_53, AT_ZERO, "kube-proxy-gone"),
         fits=_routed,
         inject=_inject_sg,
-        settled=partial(_silent, ALL),
+        settled=_settled_sg,
         heal=_heal_sg,
     ),
     _one_transport(
