@@ -148,7 +148,8 @@ def _no_service(key: str) -> Finding:
 def _no_endpoint(backend: Backend) -> Finding:
     """Say why the DNS Service has no ready endpoint."""
     asleep = [w for w in backend.workloads if w.spec.replicas == 0]
-    if asleep and not backend.pods:
+    # pods that are still there are on their way out
+    if asleep and len(asleep) == len(backend.workloads):
         key = asleep[0].key
         scale = f"kubectl -n {asleep[0].namespace} scale deployment {asleep[0].name} --replicas=2"
         mend = Remediation(f"Scale {key} up", (scale,), Risk.SAFE, VERIFY)

@@ -74,7 +74,9 @@ def _bridge(sections: dict[str, list[str]], links: list[str], mtu: int) -> list[
     mine = [link for link in links if link.startswith("cni0 ")]
     if not mine:
         return []
-    odd = [link for link in mine if link != f"cni0 up mtu {mtu}"]
+    # a bridge without ports falls back to the MTU that it was made with
+    ports = any("master cni0" in line for line in sections["links"])
+    odd = [link for link in mine if link != f"cni0 up mtu {mtu}" and (ports or " up " not in link)]
     if not any("dev cni0" in line and "scope link" in line for line in sections["routes"]):
         odd.append("cni0 without its route")
     return odd

@@ -74,6 +74,13 @@ def pods_trouble(lab: "Lab") -> str | None:
     return next((f"pod {p.namespace}/{p.name}: {p.trouble}" for p in found if p.trouble), None)
 
 
+def workloads_trouble(lab: "Lab") -> str | None:
+    """The first Deployment that wants no pods, in one sentence: none of the lab's is like that."""
+    listed = json.loads(lab.kubectl("get", "deployments", "-A", "-o", "json"))["items"]
+    asleep = [d["metadata"]["name"] for d in listed if not d["spec"].get("replicas")]
+    return f"deployment {asleep[0]} is scaled to zero" if asleep else None
+
+
 def nodes_trouble(lab: "Lab") -> str | None:
     """The first node that is absent, not ready or tainted, in one sentence."""
     listed = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
@@ -148,6 +155,7 @@ def trouble(lab: "Lab") -> str | None:
         # what is left of a fault says more than the site's silence because of it
         fingerprint_trouble,
         nodes_trouble,
+        workloads_trouble,
         pods_trouble,
         site_trouble,
     )

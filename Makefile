@@ -1,0 +1,71 @@
+# Two commands matter: `make demo` and `make test`. Both install what they need.
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+BIN := $(VENV)/bin
+SHAPES := article hostgw
+# On shapes after the first, one fault per link, and those that only fit there.
+export WWWM_LAB_CACHE
+
+.PHONY: help demo test unit lint lab install install-dev format recordings bench clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+demo: install ## Diagnose the recorded article scenario: no cluster needed
+	@$(BIN)/wwwm-doctor demo
+
+test: install-dev ## Run everything: lint, unit tests, and the lab in each shape
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory lab
+
+unit: install-dev ## Run the tests that need neither root nor a lab
+	$(PY) -m pytest -q -m "not lab" --durations=5
+
+lab: install-dev ## Break and heal real clusters, one shape after the other (root)
+	@for shape in $(SHAPES); do \
+	  echo "== lab: shape $$shape"; \
+	  WWWM_LAB_SHAPE=$$shape $(PY) -m pytest -m lab --durations=30 -o console_output_style=count -v || exit 1; \
+	done
+
+lint: install-dev ## Check style, types, layers, dead code and docstrings
+	$(BIN)/ruff format --check doctor checks tests
+	$(BIN)/ruff check doctor checks tests
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(PY) doctor/model doctor/contract.py checks
+	$(BIN)/lint-imports
+	$(BIN)/vulture
+	$(BIN)/interrogate -q doctor checks
+
+format: install-dev ## Format the code
+	$(BIN)/ruff format doctor checks tests
+	$(BIN)/ruff check --fix doctor checks tests
+
+recordings: install-dev ## Record the demo's bundles anew in the lab (root)
+	$(PY) -m tests.lab.record
+
+bench: install-dev ## Time what users wait for, and print ratios to the targets (root)
+	$(PY) -m tests.lab.bench
+
+install: $(VENV)/.installed ## Install the tool into a virtual environment
+
+install-dev: $(VENV)/.installed-dev ## Install the tool and all it takes to work on it
+
+# A venv without pip is what Debian gives where python3-venv is missing.
+$(VENV)/.installed: pyproject.toml requirements.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
+	  [ "$$(id -u)" = 0 ] || { echo "python3-venv is missing; install it, or run as root" >&2; exit 1; }; \
+	  echo "installing python3-venv"; apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null; }
+	@echo "installing wwwm-doctor into $(VENV)"
+	@python3 -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@echo "installing the tools of development"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean: ## Remove what was installed and built here (the lab's cache stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info

@@ -1,0 +1,79 @@
+"""The doctor at work in the lab: run on the proxy host, as an operator would."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.lab.lab import Lab
+
+__all__ = ["Said", "doctor", "examine", "examine_both_ways"]
+
+SECONDS = 120
+"""A hang guard, nothing else: speed is measured by the benchmark."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What one run said.
+
+    Attributes:
+        exit_code: The process's.
+        document: The JSON result.
+        stderr: What else it wrote.
+    """
+
+    exit_code: int
+    document: dict[str, Any]
+    stderr: str
+
+    @property
+    def diagnoses(self) -> list[dict[str, Any]]:
+        """The diagnoses, the first first."""
+        found: list[dict[str, Any]] = self.document["diagnoses"]
+        return found
+
+    @property
+    def codes(self) -> list[str]:
+        """Their codes."""
+        return [d["code"] for d in self.diagnoses]
+
+    @property
+    def lines(self) -> str:
+        """What a failed test shows of it."""
+        checks = [
+            f"  {c['id']}: {c['verdict']} {[f['code'] for f in c['findings']]} {c['gaps']}"
+            for c in self.document["checks"]
+            if c["verdict"] != "pass"
+        ]
+        found = [f"  {d['code']} {d['hop']}: {d['title']}" for d in self.diagnoses]
+        return "\n".join(["diagnoses:", *found, "checks:", *checks, self.stderr])
+
+
+def doctor(lab: Lab, *arguments: str, vantage: str = "proxy") -> subprocess.CompletedProcess[str]:
+    """Run the command line at a vantage, with the administrator's kubeconfig."""
+    environment = (f"KUBECONFIG={lab.kubeconfig}", f"PYTHONPATH={Path(__file__).parents[2]}")
+    command = (sys.executable, "-m", "doctor", *arguments)
+    return lab.at(vantage, "env", *environment, *command, check=False, timeout=SECONDS)
+
+
+def examine(lab: Lab, *arguments: str) -> Said:
+    """Run `run` with JSON output and read what it says."""
+    done = doctor(lab, "run", "--output", "json", *arguments)
+    try:
+        document = json.loads(done.stdout)
+    except ValueError as error:
+        text = f"no JSON came, exit code {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        raise AssertionError(text) from error
+    return Said(exit_code=done.returncode, document=document, stderr=done.stderr)
+
+
+def examine_both_ways(lab: Lab, *arguments: str) -> tuple[Said, Said]:
+    """Run it with the site's URL and without, side by side: two runs do not meet."""
+    with ThreadPoolExecutor(2) as pool:
+        told = pool.submit(examine, lab, "--url", f"{lab.site_url}/", *arguments)
+        untold = pool.submit(examine, lab)
+        return told.result(), untold.result()

@@ -1,0 +1,72 @@
+"""Every fault, put in for real: the doctor names it first, and finds nothing once it is healed."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.faults import FAULTS, Fault, mend, put_in
+from tests.lab.lab import Lab
+from tests.lab.patient import Said, examine, examine_both_ways
+from tests.lab.shape import ARTICLE, SHAPES
+
+pytestmark = pytest.mark.lab
+
+SHAPE = SHAPES[os.environ.get("WWWM_LAB_SHAPE", ARTICLE.name)]
+ONLY = frozenset(filter(None, os.environ.get("WWWM_LAB_FAULTS", "").split(",")))
+FITTING = [f for f in FAULTS.values() if f.fits(SHAPE) and (not ONLY or f.name in ONLY)]
+
+
+@pytest.fixture
+def broken(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Fault]:
+    """The lab with one fault in it; taken out again whatever the test says."""
+    fault: Fault = request.param
+    try:
+        put_in(lab, fault)
+        yield fault
+    finally:
+        mend(lab, fault)
+
+
+def no_finding(said: Said) -> None:
+    """Assert a clean bill of health."""
+    assert said.codes == [], said.lines
+    assert [f for c in said.document["checks"] for f in c["findings"]] == [], said.lines
+    assert said.exit_code == 0, said.lines
+    assert said.document["verdict"] == "healthy", said.lines
+
+
+@pytest.mark.parametrize("broken", FITTING, ids=lambda f: f.name, indirect=True)
+def test_the_cause_is_named_first(lab: Lab, broken: Fault) -> None:
+    """One fault gives one diagnosis, whose code, title and hop alone identify it."""
+    told, untold = examine_both_ways(lab)
+    if broken.decoy:
+        no_finding(told)
+        no_finding(untold)
+        return
+    assert told.exit_code == 3, told.lines
+    first = told.diagnoses[0]
+    assert first["code"] in broken.expected, told.lines
+    for text in broken.names(lab):
+        assert text in f"{first['title']} {first['hop']}", told.lines
+    assert [c for c in told.codes if broken.forbids(c)] == [], told.lines
+    assert len(told.diagnoses) == 1, told.lines
+    assert set(untold.codes) <= broken.expected, untold.lines
+
+
+def test_a_healthy_lab_has_no_finding(lab: Lab) -> None:
+    """After all faults were healed, nothing is found, with the URL and without."""
+    lab.wait_healthy()
+    told, untold = examine_both_ways(lab)
+    no_finding(told)
+    no_finding(untold)
+    assert told.document["targets"] == [
+        {"url": f"{lab.site_url}/", "reachable": True, "stopped_at": None, "status": 200}
+    ]
+
+
+def test_healing_leaves_no_finding_behind(lab: Lab) -> None:
+    """The doctor's own leftovers are none: no namespace of a run stays."""
+    examine(lab)
+    names = lab.kubectl("get", "namespaces", "-o", "name").split()
+    assert [n for n in names if "wwwm-doctor" in n] == []

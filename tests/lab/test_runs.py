@@ -1,0 +1,118 @@
+"""What a run asks of the cluster, what it leaves, and that it can be judged again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.patient import doctor, examine
+
+pytestmark = pytest.mark.lab
+
+_DNS_RESOURCES = frozenset(
+    {
+        "configmaps",
+        "daemonsets",
+        "deployments",
+        "endpointslices",
+        "events",
+        "namespaces",
+        "nodes",
+        "pods",
+        "services",
+    }
+)
+_VERBS = frozenset({"get", "list", "create", "delete", "deletecollection"})
+
+
+def requests(lab: Lab, since: int) -> list[dict[str, Any]]:
+    """The API server's own record of what the doctor asked."""
+    entries = lab.audit(since=since)
+    proxy = lab.shape.proxy_address
+    return [e for e in entries if proxy in e.get("sourceIPs", [])]
+
+
+def test_check_dns_gathers_only_what_dns_crosses(lab: Lab) -> None:
+    """No Ingress, no webhook, nothing of MetalLB is read for it."""
+    mark = lab.audit_mark()
+    done = doctor(lab, "check", "dns", "--output", "json")
+    seen = requests(lab, mark)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert seen, "the audit log shows no request of the doctor's"
+    resources = {e["objectRef"]["resource"] for e in seen if "objectRef" in e}
+    assert resources <= _DNS_RESOURCES
+    configmaps = {
+        e["objectRef"].get("name")
+        for e in seen
+        if e.get("objectRef", {}).get("resource") == "configmaps"
+    }
+    assert configmaps == {"kube-flannel-cfg", "coredns"}
+    links = {c["link"] for c in json.loads(done.stdout)["checks"]}
+    assert links == {"node", "flannel", "overlay", "dns", "kube-proxy"}
+
+
+def test_a_run_changes_nothing_but_its_own_namespace(lab: Lab) -> None:
+    """It gets and lists; it creates and deletes only in a namespace of its own."""
+    mark = lab.audit_mark()
+    said = examine(lab, "--url", f"{lab.site_url}/")
+    seen = requests(lab, mark)
+    assert said.exit_code == 0, said.lines
+    assert {e["verb"] for e in seen} <= _VERBS
+    changing = [e for e in seen if e["verb"] not in ("get", "list")]
+    own = {
+        e["objectRef"].get("namespace") or e["objectRef"].get("name", "")
+        for e in changing
+        if e["objectRef"].get("subresource") != "exec"
+    }
+    assert {name for name in own if name} <= {n for n in own if n.startswith("wwwm-doctor-")}
+    assert len([n for n in own if n.startswith("wwwm-doctor-")]) == 1
+    assert said.document["stats"]["api_requests"] == len(seen)
+
+
+def test_nothing_of_a_run_stays(lab: Lab) -> None:
+    """The run's namespace is gone, or on its way out, when the command returns."""
+    examine(lab)
+    found = json.loads(lab.kubectl("get", "namespaces", "-o", "json"))["items"]
+    left = [
+        n["metadata"]["name"]
+        for n in found
+        if n["metadata"]["name"].startswith("wwwm-doctor-")
+        and n["status"]["phase"] != "Terminating"
+    ]
+    assert left == []
+
+
+def test_a_saved_bundle_gives_the_same_diagnosis(lab: Lab, tmp_path: Path) -> None:
+    """Byte for byte, and without a cluster to talk to."""
+    bundle = tmp_path / "run.bundle"
+    url = ("--url", f"{lab.site_url}/")
+    live = doctor(lab, "run", "--output", "json", "--save", str(bundle), *url)
+    replayed = doctor(
+        lab,
+        "run",
+        "--output",
+        "json",
+        "--bundle",
+        str(bundle),
+        "--kubeconfig",
+        "/nonexistent",
+        vantage="internet",
+    )
+    assert replayed.stdout == live.stdout
+    assert replayed.returncode == live.returncode
+    assert bundle.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_unreachable_api_server_is_one_line(lab: Lab, tmp_path: Path) -> None:
+    """An address that answers no ARP: said in one line, exit code 2."""
+    kubeconfig = tmp_path / "kubeconfig"
+    server = f"https://{lab.control_plane.address}:6443"
+    nobody = f"https://{lab.shape.proxy_address.rpartition('.')[0]}.199:6443"
+    kubeconfig.write_text(lab.kubeconfig.read_text().replace(server, nobody))
+    done = doctor(lab, "run", "--kubeconfig", str(kubeconfig), "--request-timeout", "2")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert nobody in done.stderr
+    assert done.stdout == ""
