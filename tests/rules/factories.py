@@ -31,6 +31,7 @@ from doctor.model.kube import (
     PodStatus,
     Service,
     ServiceSpec,
+    Terminated,
     Waiting,
 )
 from doctor.model.node import FilterRule, Link, NodeNetwork, Route, SubnetEnv
@@ -78,7 +79,10 @@ def node(name: str, *ready: str, cidr: str | None = None, **annotations: str) ->
         spec=NodeSpec(pod_cidr=CIDRS[name] if cidr is None else cidr),
         status=NodeStatus(
             addresses=(Address("InternalIP", ADDRESSES[name]),),
-            conditions=(Condition("Ready", status, reason, message),),
+            conditions=(
+                Condition("MemoryPressure", "False", "KubeletHasSufficientMemory"),
+                Condition("Ready", status, reason, message),
+            ),
         ),
     )
 
@@ -99,8 +103,11 @@ def pod(  # noqa: PLR0913 - a pod has many parts
     image: str = "",
     labels: dict[str, str] | None = None,
     deleted: bool = False,
+    phase: str = "Running",
+    exit_code: int = 0,
 ) -> Pod:
     """Make a pod that runs, or waits for a reason."""
+    ended = Terminated("Error", exit_code) if exit_code else None
     return Pod(
         metadata=Meta(
             name=name,
@@ -110,13 +117,14 @@ def pod(  # noqa: PLR0913 - a pod has many parts
         ),
         spec=PodSpec(node_name=on, containers=(Container(name="main", image=image),)),
         status=PodStatus(
-            phase="Running",
+            phase=phase,
             conditions=(Condition("Ready", "True" if ready else "False"),),
             container_statuses=(
                 ContainerStatus(
                     "main",
                     ready=ready,
                     state=ContainerState(waiting=Waiting(waiting) if waiting else None),
+                    last_state=ContainerState(terminated=ended),
                 ),
             ),
         ),

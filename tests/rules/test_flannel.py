@@ -13,6 +13,7 @@ from tests.rules.factories import (
     NAMES,
     ONE,
     TWO,
+    daemonset,
     findings,
     flannel,
     network,
@@ -62,6 +63,7 @@ def broken(on: str, *, deleted: bool = False) -> Pod:
         (nodes(), flannel(*map(broken, NAMES)), {(BAD, "flannel:*"): ()}),
         (nodes(), flannel(broken(ONE, deleted=True)), {}),
         (nodes(), flannel(broken(ONE), pod("new", ONE)), {}),
+        (nodes(), flannel(pod("evicted", ONE, phase="Failed")), {(GONE, f"flannel:{ONE}"): ()}),
         (
             nodes(node(ONE, *SILENT)),
             flannel(broken(ONE)),
@@ -86,18 +88,33 @@ def test_what_is_said_of_a_missing_flannel() -> None:
     assert "subnet.env" in found.title
     assert f"probe-pod:{ONE}" in found.evidence
     assert "api:daemonsets/kube-flannel/kube-flannel-ds" in found.evidence
+    assert any(c.startswith("kubectl -n kube-flannel patch") for c in found.remediation[0].commands)
+    pull = ProbePods(items=(ProbePod(ONE, "", "ErrImageNeverPull", f"probe-pod:{ONE}"),))
+    (other,) = findings(on_every_node, nodes(), flannel(without=[ONE]), pull)
+    assert "subnet.env" not in other.title
+    assert f"probe-pod:{ONE}" not in other.evidence
+
+
+def test_one_daemonset_of_several_is_not_sent_everywhere() -> None:
+    sets = tuple(daemonset("kube-system", f"kube-flannel-ds-{a}", 1) for a in ("amd64", "arm64"))
+    what = msgspec.structs.replace(flannel(without=[ONE]), daemonsets=sets)
+    (found,) = findings(on_every_node, nodes(), what, None)
+    assert not any("patch" in c for r in found.remediation for c in r.commands)
 
 
 @pytest.mark.parametrize(
     ("items", "what", "expected"),
     [
-        ((), broken(ONE), "CrashLoopBackOff"),
+        ((), broken(ONE), f"not ready on {ONE}: CrashLoopBackOff (kube-flannel/fl-"),
+        ((), pod("fl", ONE, ready=False), "Running and not ready"),
+        ((), pod("fl", ONE, ready=False, waiting="Error", exit_code=2), "Error (exit code 2)"),
         ((node(ONE, cidr=""),), broken(ONE), "the node has no podCIDR"),
     ],
 )
 def test_why_flannel_is_not_ready(items: tuple[Node, ...], what: Pod, expected: str) -> None:
     (found,) = findings(on_every_node, nodes(*items), flannel(what), None)
     assert expected in found.title
+    assert any("cluster-cidr" in c for c in found.remediation[0].commands) is bool(items)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +135,12 @@ def test_why_flannel_is_not_ready(items: tuple[Node, ...], what: Pod, expected: 
             {("FLANNEL_SUBNET_MISMATCH", f"flannel:{TWO}")},
         ),
         (flannel(network="10.245.0.0/16"), None, {("FLANNEL_SUBNET_MISMATCH", "flannel:*")}),
+        (
+            flannel(network="10.245.0.0/16"),
+            networks(network(TWO, env=SubnetEnv("10.245.0.0/16", "10.245.9.1/24"))),
+            {("FLANNEL_SUBNET_MISMATCH", "flannel:*")},
+        ),
+        (flannel(), networks(network(TWO, env=SubnetEnv("", ""))), set()),
         (flannel(network=""), None, set()),
         (flannel(network="not a network"), None, set()),
     ],

@@ -60,6 +60,11 @@ def flows(
     return ServiceIpFlows(observations=tuple(found))
 
 
+def alone(*dead: str) -> ServiceIpFlows:
+    """Ask for the ClusterIP only: there is no control."""
+    return ServiceIpFlows(observations=flows(*dead).of(Purpose.SERVICE_IP))
+
+
 @pytest.mark.parametrize(
     ("where", "what", "seen_flows", "expected"),
     [
@@ -76,6 +81,14 @@ def flows(
         ),
         (nodes(), proxy(broken(ONE)), flows(ONE), {(BAD, f"kube-proxy:{ONE}", FAIL)}),
         (nodes(), proxy(broken(ONE)), flows(), {(BAD, f"kube-proxy:{ONE}", WARN)}),
+        (
+            nodes(),
+            proxy(pod("evicted", ONE, phase="Failed")),
+            flows(ONE),
+            {(GONE, f"kube-proxy:{ONE}", FAIL)},
+        ),
+        (nodes(), proxy(pod("leaving", ONE, deleted=True)), flows(ONE), set()),
+        (nodes(names=[ONE]), proxy(without=(ONE,)), None, {(GONE, f"kube-proxy:{ONE}", FAIL)}),
         (nodes(), KubeProxy(absent="replaced"), flows(), set()),
         (
             nodes(),
@@ -95,6 +108,22 @@ def test_kube_proxy_on_every_node(
     assert {(f.code.name, str(f.hop), f.severity) for f in found} == expected
 
 
+@pytest.mark.parametrize(
+    ("what", "asked", "words"),
+    [
+        (proxy(without=(ONE,)), flows(ONE), f"not run on {ONE}: its DaemonSet kube-system/"),
+        (proxy(without=(ONE,)), flows(ONE), "wants 2 pods for 3 Linux nodes; Service addresses do"),
+        (proxy(without=(ONE,)), flows(), "Services still answer there by the rules it left"),
+        (proxy(without=(ONE,)), None, "Services are not kept up there"),
+        (proxy(broken(ONE)), None, f"not ready on {ONE}: CrashLoopBackOff"),
+        (proxy(pod("kp", ONE, ready=False)), None, "Running and not ready"),
+    ],
+)
+def test_titles(what: KubeProxy, asked: ServiceIpFlows | None, words: str) -> None:
+    (found,) = findings(on_every_node, nodes(), what, asked)
+    assert words in found.title
+
+
 def test_which_kube_proxy_explains_which() -> None:
     found = findings(on_every_node, nodes(), proxy(without=(ONE, TWO)), None)
     assert [[str(h) for h in f.consequence_of] for f in found] == [[], [f"kube-proxy:{ONE}"]]
@@ -110,7 +139,14 @@ def test_which_kube_proxy_explains_which() -> None:
         (flows(), proxy(), networks(network(ONE, chains=())), set()),
         (flows(ONE, direct=(ONE,)), proxy(), networks(), set()),
         (flows(ONE, how=Failure.UNKNOWN), proxy(), networks(), set()),
-        (ServiceIpFlows(), proxy(), networks(), set()),
+        (alone(ONE), proxy(), networks(), set()),
+        (
+            flows(ONE),
+            proxy(),
+            NodeNetworks(items=(msgspec.structs.replace(network(ONE), tools=False),)),
+            {(RULES, f"kube-proxy:{ONE}")},
+        ),
+        (flows(ONE), proxy(broken(ONE)), networks(), {(DEAD, f"kube-proxy:{ONE}")}),
         (flows(ONE), proxy(), networks(network(ONE, chains=())), {(RULES, f"kube-proxy:{ONE}")}),
         (flows(ONE), proxy(), None, {(RULES, f"kube-proxy:{ONE}")}),
         (flows(ONE), proxy(mode="nftables"), networks(), {(RULES, f"kube-proxy:{ONE}")}),
@@ -140,4 +176,6 @@ def test_a_dead_service_address_folds_under_a_missing_kube_proxy() -> None:
     (found,) = findings(service_ip, flows(ONE), nodes(), what, None)
     assert any(cause.hop.covers(h) for h in found.consequence_of)
     assert "10.96.0.1" in found.title
+    assert not any(MASTER in e for e in found.evidence if "service-ip" in e)
+    assert f"spec.nodeName={ONE}" in found.remediation[0].commands[0]
     assert any("api-direct" in e for e in found.evidence)
