@@ -29,7 +29,7 @@ def parse_net_conf(text: str) -> NetConf | None:
     """Read net-conf.json; None where it is malformed."""
     try:
         conf = msgspec.json.decode(text, type=_Conf)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     kind = conf.backend.type.lower()
     port = (conf.backend.port or _LINUX_PORT) if kind == "vxlan" else 0

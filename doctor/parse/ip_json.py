@@ -1,10 +1,14 @@
 """What iproute2 prints with ``-json``."""
 
+from typing import TypeVar
+
 import msgspec
 
 from doctor.model.node import Link, Route
 
 __all__ = ["parse_links", "parse_routes"]
+
+T = TypeVar("T")
 
 
 class _AddrInfo(msgspec.Struct):
@@ -44,7 +48,15 @@ def parse_links(text: str) -> tuple[Link, ...]:
     Raises:
         msgspec.DecodeError: The text is not what iproute2 prints.
     """
-    return tuple(_link(raw) for raw in msgspec.json.decode(text, type=list[_Link]) if raw.ifname)
+    return tuple(_link(raw) for raw in _decode(text, list[_Link]) if raw.ifname)
+
+
+def _decode(text: str, kind: type[T]) -> T:
+    """Decode, with one kind of error for all that may be wrong."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except RecursionError as error:
+        raise msgspec.DecodeError("nested too deeply") from error
 
 
 def _link(raw: _Link) -> Link:
@@ -69,5 +81,5 @@ def parse_routes(text: str) -> tuple[Route, ...]:
     Raises:
         msgspec.DecodeError: The text is not what iproute2 prints.
     """
-    raw = msgspec.json.decode(text, type=list[_Route])
+    raw = _decode(text, list[_Route])
     return tuple(Route(destination=r.dst, device=r.dev, gateway=r.gateway) for r in raw if r.dst)

@@ -12,6 +12,7 @@ _BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
 _KNOWN = {"-A", "-p", "-m", "-j", "--dport", "--dports", "--reject-with", "--comment"}
 _ANY_PORT = (0, 65535)
 _LONGEST = 200
+_DIGITS = 5
 
 
 def parse_drops(text: str) -> tuple[FilterRule, ...]:
@@ -73,7 +74,8 @@ def _rule(words: list[str], action: str, line: str) -> FilterRule:
 
 def _ports(text: str) -> tuple[int, int]:
     """Read ``53``, ``30000:32767`` or a list (of which the span is kept)."""
-    numbers = [int(n) for n in text.replace(",", ":").split(":") if n.isdecimal()]
+    words = text.replace(",", ":").split(":")
+    numbers = [int(n) for n in words if n.isdecimal() and len(n) <= _DIGITS]
     return (min(numbers), max(numbers)) if numbers else _ANY_PORT
 
 

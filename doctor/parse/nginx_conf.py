@@ -6,6 +6,8 @@ credentials in a configuration go nowhere.
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from posixpath import dirname, join
 
 import msgspec
 
@@ -13,11 +15,17 @@ from doctor.model.proxy import ProxyServer
 
 __all__ = ["parse_nginx"]
 
-_TOKEN = re.compile(r"""\s*(?:\#[^\n]*|("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|[^\s{};"']+))""")
-_FILE = re.compile(r"^# configuration file (.+):$", re.MULTILINE)
+_TOKEN = re.compile(
+    r"""\s*(?:\#[^\n]*|("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|(?:\\.|\$\{|[^\s{;])+))""",
+    re.DOTALL,
+)
+"""Quotes and braces are punctuation where a word begins; inside one, only ``;`` and ``{`` end it."""
+_FILE = re.compile(r"^# configuration file (.+):(?:\n|\Z)", re.MULTILINE)
 _OPEN, _CLOSE = "{", "}"
 _ENDS = (";", _OPEN)
 _SCHEME_PORT = {"http": 80, "https": 443}
+_LAST_PORT = 65535
+_DEEPEST = 16
 
 
 class _Directive(msgspec.Struct):
@@ -29,19 +37,47 @@ class _Directive(msgspec.Struct):
 def parse_nginx(text: str) -> tuple[ProxyServer, ...]:
     """List what each server block's locations forward where.
 
-    ``include`` is resolved by ``nginx -T`` itself, which prints every file; a file's directives are
-    taken where they stand, at its own top level.
+    ``nginx -T`` prints every file once, with its ``include`` directives unresolved: the files are
+    put together here. A file that none includes is taken as it stands.
     """
-    tree: list[_Directive] = []
-    for name, body in _files(text):
-        tree.extend(_parse(name, body))
+    files = {name: _parse(name, body) for name, body in _files(text)}
+    main = next(iter(files), "")
+    seen: set[str] = {main}
+    tree = _whole(files.get(main, []), files, dirname(main), seen)
+    tree += [d for name, own in files.items() if name not in seen for d in own]
     upstreams = {d.words[1]: d for d in _walk(tree, "upstream") if len(d.words) > 1}
+    outer = _Directive(words=["http"], where="", block=[])
+    outer.block = [c for d in _walk(tree, "http") for c in d.block]
     return tuple(
         found
         for server in _walk(tree, "server")
         if server.block
-        for found in _locations(server, upstreams)
+        for found in _locations(server, outer, upstreams)
     )
+
+
+def _whole(
+    tree: list[_Directive],
+    files: dict[str, list[_Directive]],
+    folder: str,
+    seen: set[str],
+    depth: int = 0,
+) -> list[_Directive]:
+    """Put included files where they are included; patterns are relative to the main file."""
+    if depth > _DEEPEST:
+        return tree
+    found: list[_Directive] = []
+    for directive in tree:
+        if directive.words[0] == "include" and len(directive.words) > 1:
+            pattern = join(folder, directive.words[1])
+            for name in [n for n in files if fnmatchcase(n, pattern)]:
+                seen.add(name)
+                others = {n: own for n, own in files.items() if n != name}
+                found += _whole(files[name], others, folder, seen, depth + 1)
+        else:
+            block = _whole(directive.block, files, folder, seen, depth + 1)
+            found.append(_Directive(words=directive.words, where=directive.where, block=block))
+    return found
 
 
 def _files(text: str) -> Iterator[tuple[str, str]]:
@@ -83,32 +119,48 @@ def _parse(name: str, text: str) -> list[_Directive]:
                 stack.pop()
         else:
             first = first if words else line
-            words.append(token.strip("\"'") if token[0] in "\"'" else token)
+            words.append(token[1:-1] if token[0] in "\"'" and token[1:] else token)
     return stack[0]
 
 
 def _walk(tree: list[_Directive], name: str) -> Iterator[_Directive]:
-    """Find directives by name, at any depth."""
-    for directive in tree:
+    """Find directives by name, at any depth, in the order in which they are written."""
+    waiting = tree[::-1]
+    while waiting:
+        directive = waiting.pop()
         if directive.words[0] == name:
             yield directive
-        yield from _walk(directive.block, name)
+        waiting.extend(reversed(directive.block))
 
 
-def _locations(server: _Directive, upstreams: dict[str, _Directive]) -> Iterator[ProxyServer]:
+def _locations(
+    server: _Directive, outer: _Directive, upstreams: dict[str, _Directive]
+) -> Iterator[ProxyServer]:
     """Yield one entry per location that forwards; one without upstream if none does."""
     ports = tuple(sorted({_listen(d) for d in server.block if d.words[0] == "listen"} or {80}))
     names = tuple(w for d in server.block if d.words[0] == "server_name" for w in d.words[1:])
     passes = [
-        (_prefix(d), p, [d, server])
+        found
         for d in server.block
         if d.words[0] == "location"
-        for p in _walk(d.block, "proxy_pass")
+        for found in _passes(_prefix(d), [d, server, outer])
     ]
     if not passes:
         yield ProxyServer(ports=ports, names=names, where=server.where)
     for prefix, directive, scopes in passes:
         yield _forward(ports, names, prefix, directive, scopes, upstreams)
+
+
+def _passes(
+    prefix: str, scopes: list[_Directive]
+) -> Iterator[tuple[str, _Directive, list[_Directive]]]:
+    """Yield what forwards inside a location, with its prefix and its scopes, the inner ones first."""
+    for directive in scopes[0].block:
+        if directive.words[0] == "proxy_pass":
+            yield prefix, directive, scopes
+        elif directive.block and len(scopes) < _DEEPEST:
+            inner = _prefix(directive) if directive.words[0] == "location" else prefix
+            yield from _passes(inner, [directive, *scopes])
 
 
 def _forward(
@@ -156,7 +208,13 @@ def _listen(directive: _Directive) -> int:
     """Read the port of a listen directive."""
     word = directive.words[1] if len(directive.words) > 1 else "80"
     port = word.rpartition(":")[2]
-    return int(port) if port.isdecimal() else 80
+    return _number(port) or 80
+
+
+def _number(text: str) -> int:
+    """Read a port; 0 where it is none."""
+    number = int(text) if text.isdecimal() and len(text) <= len(str(_LAST_PORT)) else 0
+    return number if number <= _LAST_PORT else 0
 
 
 def _target(url: str) -> tuple[str, str, int]:
@@ -171,4 +229,4 @@ def _target(url: str) -> tuple[str, str, int]:
 def _host_port(text: str, default: int) -> tuple[str, int]:
     """Split ``host:port``."""
     host, found, port = text.rpartition(":")
-    return (host, int(port)) if found and port.isdecimal() else (text, default)
+    return (host, _number(port)) if found and _number(port) else (text, default)

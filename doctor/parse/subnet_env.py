@@ -4,6 +4,8 @@ from doctor.model.node import SubnetEnv
 
 __all__ = ["parse_subnet_env"]
 
+_DIGITS = 9
+
 
 def parse_subnet_env(text: str) -> SubnetEnv:
     """Read KEY=value lines; what is missing keeps its default."""
@@ -16,6 +18,6 @@ def parse_subnet_env(text: str) -> SubnetEnv:
     return SubnetEnv(
         network=pairs.get("FLANNEL_NETWORK", ""),
         subnet=pairs.get("FLANNEL_SUBNET", ""),
-        mtu=int(mtu) if mtu.isdecimal() else 0,
+        mtu=int(mtu) if mtu.isdecimal() and len(mtu) <= _DIGITS else 0,
         ipmasq=pairs.get("FLANNEL_IPMASQ", "") == "true",
     )
