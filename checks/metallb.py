@@ -304,7 +304,7 @@ def one_owner(
         served = backend is None or backend.ready
         inside = not subnets or _within(vip, subnets)
         asked = flows.of(Purpose.VIP_ARP, kind=FlowKind.ARP, address=vip)
-        if not (asked and inside and _selecting(table.l2, pool)):
+        if not (inside and _selecting(table.l2, pool)):
             continue
         yield from _two_owners(service, vip, asked, networks)
         if served:

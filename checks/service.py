@@ -167,7 +167,7 @@ def endpoints(table: Backends, flows: BackendFlows) -> Iterator[Finding]:
     """
     seen: set[str] = set()
     for backend in table.items:
-        if backend.key in seen or backend.service is None or not backend.ready:
+        if backend.key in seen:
             continue
         seen.add(backend.key)
         asked = [(e, _towards(e, flows, backend.key)) for e in backend.ready]

@@ -175,8 +175,6 @@ def reachable(table: Webhooks, flows: WebhookFlows) -> Iterator[Finding]:
     """
     for called in _grouped(table):
         backend = called.backend
-        if backend.service is None or not backend.ready:
-            continue
         seen = flows.of(Purpose.WEBHOOK, subject=backend.key)
         direct = [(e, _towards(e, seen)) for e in backend.ready]
         yield from (_refused(called, e, o) for e, o in direct if _all_refused(o))

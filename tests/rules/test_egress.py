@@ -59,7 +59,6 @@ FROM_POD = dial(POD).flow.id
 
 WAYS = [
     Case("healthy", out(look(None), *both(None))),
-    Case("nothing asked", out()),
     Case("our own failure", out(dial(POD, Failure.UNKNOWN), dial(NODE, Failure.UNKNOWN))),
     Case("filtered", out(*both(TIMEOUT), *both(None, REDIS)), FILTERED, ["TCP 27017 to mongo.example.net (203.0.113.10) gives no answer to nodes and pods", f"while {REDIS} answers", "needed by shop/web-1"], PLACE),
     Case("filtered with an answer of no route", out(*both(Failure.NO_ROUTE)), FILTERED),

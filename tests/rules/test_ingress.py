@@ -190,7 +190,6 @@ HOSTS = [
     Case("wildcard of none", (table(ingress(f"*.{HOST}")), None, None), MISMATCH),
     Case("rule for any host", (table(ingress("")), None, None)),
     Case("default backend", (table(ingress(default=WEB)), None, None)),
-    Case("nothing asked for", (table(WWW, hosts=()), None, None)),
     Case("not listed", (table(WWW, gaps=gap("ingresses")), None, None)),
     Case("no ingress in use", (Ingresses(hosts=(HOST,)), None, None)),
     Case("no Ingress yet", (table(items=()), None, None), MISMATCH, ["there is no Ingress"]),
@@ -251,7 +250,9 @@ def test_controller(case: Case) -> None:
     verify(controller, case)
 
 
-def asked(status: int = 0, failure: Failure | None = None, on: str = CP) -> Observation:
+def asked(
+    status: int = 0, failure: Failure | None = None, on: str = CP, name: str = HOST
+) -> Observation:
     """Ask the controller's pod from a node."""
     return seen(
         Purpose.INGRESS,
@@ -260,8 +261,8 @@ def asked(status: int = 0, failure: Failure | None = None, on: str = CP) -> Obse
         8000,
         failure,
         kind=FlowKind.HTTP,
-        name=HOST,
-        subject=HOST,
+        name=name,
+        subject=name,
         status=status,
     )
 
@@ -280,6 +281,7 @@ ANSWERS = [
     Case("a page of the application's own", said(asked(404))),
     Case("an error of the application's own", said(asked(500))),
     Case("bad gateway", said(asked(502)), WRONG, ["ingress/traefik-1 answers 502", HOST, "shop/web"], RULE, [RULE, "service:shop/web"], [FLOW]),
+    Case("each host by itself", said(asked(502), asked(502, name="b")), WRONG * 2, flows=[asked(name="b").flow.id]),
     Case("not found for want of endpoints", said(asked(404), ready=False), WRONG, flows=[FLOW]),
     Case("not found for want of a rule", said(asked(404), items=(WWW,)), WRONG, flows=[FLOW]),
     Case("not found for want of a class", said(asked(404), items=(NOTED_NGINX,)), WRONG, flows=[FLOW]),

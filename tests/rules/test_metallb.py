@@ -130,7 +130,7 @@ INSTALLED = [
     ),
     Case("somebody else assigns", (nobody(PENDING, service("shop/old", vips=("192.0.2.9",))),)),
     Case("reached by external IPs", (nobody(BY_HAND),)),
-    Case("nobody wants one", (nobody(OTHER, service("shop/web")),)),
+    Case("nobody wants one", (nobody(OTHER, service(KEY)),)),
     Case("services not all listed", (nobody(PENDING, gaps=gap("services")),)),
     Case(
         "controller down and pending",
@@ -325,6 +325,15 @@ SUBNET = [
         (FAR_TABLE, NETWORKS, NODES, answered(None, Hop(HopKind.KUBE_PROXY, CP))),
         MISSES,
     ),
+    Case(
+        "BGP not listed",
+        (
+            msgspec.structs.replace(FAR_TABLE, gaps=gap("bgpadvertisements")),
+            NETWORKS,
+            NODES,
+            None,
+        ),
+    ),
     Case("not reached", (FAR_TABLE, NETWORKS, NODES, answered(TIMEOUT, ARP)), MISSES),
 ]
 
@@ -374,7 +383,6 @@ FILTERED = ["METALLB_VIP_FILTERED"]
 
 OWNER = [
     Case("healthy", heard(arp(W1, MAC), arp(W2, MAC), control(W1), control(W2))),
-    Case("not asked", heard(control(W1))),
     Case(
         "filtered",
         heard(*SILENCE),

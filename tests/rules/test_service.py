@@ -18,6 +18,7 @@ from tests.rules.factories_site import (
     Case,
     at,
     backend,
+    endpoint,
     gap,
     pod,
     seen,
@@ -77,6 +78,7 @@ OUT = "egress@pod:k8s-worker-1.novalocal>203.0.113.10:27017"
 TYPO = service(selector={"app": "web-app"})
 NAMED = service(ports=(ServicePort(port=80, target_port="http"),))
 EXTERNAL = service(kind="ExternalName", selector={})
+BY_HAND = msgspec.structs.replace(backend(of=service(selector={})), endpoints=(endpoint(pod()),))
 
 OBJECTS = [
     Case("healthy", only(backend(pod()))),
@@ -84,6 +86,7 @@ OBJECTS = [
         "one of two ready",
         only(msgspec.structs.replace(backend(pod()), pods=(pod(), CRASHED))),
     ),
+    Case("endpoints by hand", only(BY_HAND)),
     Case("services not listed", only(absent(), lacks="services")),
     Case("slices not listed", only(backend(), lacks="endpointslices")),
     Case("pods not listed", only(backend(), lacks="pods")),
@@ -244,7 +247,6 @@ CONNECTIONS = [
     Case("healthy", probed(backend(pod()), dialled(None))),
     Case("not asked", probed(backend(pod()))),
     Case("no ready endpoint", probed(backend(pod(), ready=False), dialled(REFUSED))),
-    Case("no such service", probed(absent(), dialled(REFUSED))),
     Case(
         "refused by one node only", probed(backend(pod()), dialled(REFUSED), dialled(None, on=CP))
     ),
