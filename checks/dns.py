@@ -342,7 +342,7 @@ def _is_lost(world: _World, seen: Observation, endpoint: EndpointAddress) -> boo
     """Say whether a query got no answer, or a refusal that a node's rule gives."""
     if seen.failure is None or seen.failure.silent:
         return seen.failure is not None
-    ends = {seen.flow.vantage.node, endpoint.node} if seen.failure in REFUSED else set()
+    ends = (seen.flow.vantage.node, endpoint.node) if seen.failure in REFUSED else ()
     return any(_rule(world, seen, n) for n in ends)
 
 
@@ -428,19 +428,32 @@ def _places(world: _World, asks: list[_Ask], lost: list[_Ask]) -> Iterator[_Plac
         hop = Hop(HopKind.FORWARD, ANY, _what(lost))
         yield _Place(hop, f"on the nodes {and_list(ends)}", lost, rules, Confidence.CERTAIN)
         return
+    guilty: dict[str, list[_Ask]] = {}
     while left and (node := max(ends, key=lambda n: sum(a in left for a in ruled[n]))):
         mine = [a for a in ruled[node] if a in left]
         if not mine:
             break
-        rules = tuple((node, r) for r in _rules(world, mine[0], node))
-        kind = HopKind.FORWARD if rules[0][1].chain == "FORWARD" else HopKind.NODE
-        words = f"on node {node} by its {rules[0][1].chain} rule {rules[0][1].text}"
-        yield _Place(Hop(kind, node, _what(mine)), words, mine, rules, Confidence.CERTAIN)
+        guilty[node] = mine
         left = [a for a in left if a not in mine]
+    if guilty:
+        yield _by_rules(world, guilty)
     if left and world.flannel.backend == "host-gw" and all(a.across for a in left):
         yield _between(asks, left)
     elif left:
         yield _somewhere(asks, left)
+
+
+def _by_rules(world: _World, guilty: dict[str, list[_Ask]]) -> _Place:
+    """Describe the rules that drop queries: the same on several nodes is one fault."""
+    rules = tuple((n, r) for n, mine in sorted(guilty.items()) for r in _rules(world, mine[0], n))
+    asks = [a for mine in guilty.values() for a in mine]
+    first = rules[0][1]
+    kind = HopKind.FORWARD if all(r.chain == "FORWARD" for _, r in rules) else HopKind.NODE
+    nodes = f"on node{'s' if guilty.keys() - {rules[0][0]} else ''} {and_list(guilty)}"
+    its = "by its" if len(guilty) == 1 else "by their"
+    words = f"{nodes} {its} {first.chain} rule {first.text}"
+    hop = Hop(kind, ",".join(sorted(guilty)), _what(asks))
+    return _Place(hop, words, asks, rules, Confidence.CERTAIN)
 
 
 def _ends(ask: _Ask) -> tuple[str, str]:

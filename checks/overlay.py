@@ -225,7 +225,7 @@ def _isolated(
     mesh: Mesh, cross: list[Observation], blamed: set[str]
 ) -> dict[str, list[Observation]]:
     """Find nodes whose pods do not reach each other, forwarding aside."""
-    found = {}
+    found: dict[str, list[Observation]] = {}
     for name in sorted({_from(o) for o in mesh.of(Purpose.MESH)} - blamed):
         here = _local(mesh, name, VantageKind.POD)
         out = [o for o in cross if _from(o) == name and o.flow.vantage.kind is VantageKind.POD]
@@ -301,7 +301,7 @@ def _forward(world: _World, cross: list[Observation]) -> dict[str, list[Observat
     through = {n: [o for o in cross if _forwards(o, n)] for n in names}
     lost = {n: f for n, f in through.items() if _all_lost(f)}
     stated = [n for n, f in lost.items() if _states(world, n, f)]
-    found = {}
+    found: dict[str, list[Observation]] = {}
     for name, flows in lost.items():
         near = [o for o in cross if name in (_from(o), o.flow.subject)]
         leaves = any(o.flow.vantage.kind is VantageKind.POD and _from(o) == name for o in flows)
@@ -456,8 +456,8 @@ def _known(world: _World) -> bool:
 def _classes(world: _World, broken: list[Pair], seen: list[Pair]) -> Iterator[_Class]:
     """Sort broken pairs into the narrowest classes: all nodes, one node and the rest, one pair."""
     everyone = sorted({n for p in broken for n in p})
-    left = sorted(broken)
-    shared = set.intersection(*map(set, broken)) if broken else set()
+    left: list[Pair] = sorted(broken)
+    shared = {n for n in everyone if all(n in p for p in broken)}
     two = len(world.nodes.linux) == PAIR
     if broken and set(broken) == set(seen) and (two or not shared):
         yield _Class("*>*", f"the nodes {and_list(everyone)}", left, tuple(everyone))
@@ -474,7 +474,7 @@ def _classes(world: _World, broken: list[Pair], seen: list[Pair]) -> Iterator[_C
             mine = mine[:1]
             a, b = mine[0]
             yield _Class(f"{a}>{b}", f"the nodes {a} and {b}", mine, mine[0])
-        left = [p for p in left if p not in mine]
+        left = [p for p in left if p not in set(mine)]
 
 
 def _in_between(world: _World, code: Code, group: _Class, broken: Pairs) -> Finding:
@@ -657,7 +657,8 @@ def _public_ip(world: _World, at: str, _: str) -> _Fault | None:
     if not node or not said or said == node.address:
         return None
     shared = [n.name for n in world.nodes.items if n.annotations.get(PUBLIC_IP) == said]
-    own = {a.partition("/")[0] for link in read.links for a in link.addresses} if read else set()
+    links = read.links if read else ()
+    own = {a.partition("/")[0] for link in links for a in link.addresses}
     if said in own and len(shared) == 1:
         return None
     return _Fault(

@@ -2,7 +2,8 @@
 
 A hop is written ``kind:where`` or ``kind:where:what``, for example
 ``underlay:master>k8s-worker-1:udp/8472``, ``forward:master:udp/53``, ``service:shop/web``.
-``*`` in the place of a node stands for a class of hops: ``underlay:*>*:udp/8472``.
+``*`` in the place of a node stands for a class of hops, ``a,b`` for a set of nodes:
+``underlay:*>*:udp/8472``, ``forward:master,k8s-worker-1:udp/53``.
 """
 
 from enum import StrEnum
@@ -41,7 +42,7 @@ class Hop(msgspec.Struct, frozen=True, order=True):
     Args:
         kind: What stands there.
         where: A node, ``from>to``, ``namespace/name``, an address or a host; ``*`` for any.
-        what: What the hop sees: ``udp/8472``, ``tcp/53``; empty where it sees everything.
+        what: What the hop sees: ``udp/8472``, ``tcp/53``, ``udp+tcp/53``; empty for everything.
     """
 
     kind: HopKind
@@ -57,15 +58,22 @@ class Hop(msgspec.Struct, frozen=True, order=True):
         return (
             self.kind is other.kind
             and _covers_where(self.where, other.where)
-            and (self.what in ("", other.what))
+            and (self.what in ("", other.what) or _covers_what(self.what, other.what))
         )
 
 
 def _covers_where(pattern: str, where: str) -> bool:
-    """Match ``a>b`` and plain places; ``*`` stands for any node."""
+    """Match ``a>b`` and plain places; ``*`` stands for any node, ``a,b`` for each of a set."""
     if pattern in (ANY, where):
         return True
     ours, theirs = pattern.split(">"), where.split(">")
     return len(ours) == len(theirs) and all(
-        a in (ANY, b) for a, b in zip(ours, theirs, strict=True)
+        a == ANY or b in a.split(",") for a, b in zip(ours, theirs, strict=True)
     )
+
+
+def _covers_what(pattern: str, what: str) -> bool:
+    """Match one protocol of several: ``udp+tcp/53`` covers ``tcp/53``."""
+    protocols, _, port = pattern.partition("/")
+    protocol, _, other = what.partition("/")
+    return port == other and protocol in protocols.split("+")
