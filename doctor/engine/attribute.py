@@ -93,7 +93,8 @@ def _parents(found: tuple[Said, ...], hops: Mapping[str, tuple[Hop, ...]]) -> di
     """Find, for each finding that is explained, the cause that explains it.
 
     Causes are settled first, from the first link on: one that is explained itself still explains
-    what its own hop covers, through its cause. A circle is cut where it would close.
+    what its own hop covers, through its cause. A circle is cut where it would close. A warning is
+    about what still works: it explains no failure.
     """
     parents: dict[int, int] = {}
     causes = [n for n, s in enumerate(found) if s.finding.code.role is Role.CAUSE]
@@ -101,17 +102,23 @@ def _parents(found: tuple[Said, ...], hops: Mapping[str, tuple[Hop, ...]]) -> di
         others = [
             c
             for c in causes
-            if c != n and _root(c, parents) != n and found[c].finding.hop != said.finding.hop
+            if c != n
+            and _warns(found[c]) <= _warns(said)
+            and _root(c, parents) != n
+            and (
+                found[c].finding.hop != said.finding.hop
+                or (_warns(found[c]), c) < (_warns(said), n)
+            )
         ]
-        others += [
-            c
-            for c in causes
-            if c < n and found[c].finding.hop == said.finding.hop and _root(c, parents) != n
-        ]
-        parent = _explained_by(said.finding, found, sorted(set(others)), hops)
+        parent = _explained_by(said.finding, found, others, hops)
         if parent is not None:
             parents[n] = parent
     return parents
+
+
+def _warns(said: Said) -> bool:
+    """Say whether a finding is a warning."""
+    return said.finding.severity is Severity.WARN
 
 
 def _explained_by(

@@ -143,7 +143,7 @@ def test_paths_that_do_not_work(
     assert sorted(tmp_path.parent.rglob("*")) == before
 
 
-@pytest.mark.parametrize("moment", ["replace", "write"])
+@pytest.mark.parametrize("moment", ["pathlib.Path.replace", "os.fdopen"])
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_failed_write_leaves_the_old_file(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(*((Path, "replace") if moment == "replace" else (io.os, "fdopen")), full)
+    monkeypatch.setattr(moment, full)
     with pytest.raises(BundleError, match="No space left on device"):
         io.save(bundle(), path)
     assert path.read_bytes() == old
