@@ -59,10 +59,8 @@ def examine(names: tuple[str, ...], given: dict[str, object]) -> int:
         result = _result(names, wish)
     except DoctorError as error:
         result = Result(outcome=Outcome.ERROR, exit_code=2, message=str(error))
-        machine = tuple((f, p) for f, p in outputs if f != "terminal")
-        _write(result, machine, wish)
-        if len(machine) < len(outputs) or not any(p is None for _, p in machine):
-            raise
+        _write(result, tuple((f, p) for f, p in outputs if f != "terminal"), wish)
+        raise
     except KeyboardInterrupt:
         result = Result(outcome=Outcome.INTERRUPTED, exit_code=130, message="interrupted")
         _write(result, tuple((f, p) for f, p in outputs if f != "terminal"), wish)

@@ -166,10 +166,10 @@ def _visit(tables: Tables, needs: frozenset[Source]) -> list[Record]:
     records: list[Record] = []
     given = [parse_target(u) for u in tables.world.bundle.question.urls]
     resolved: dict[str, tuple[str, ...]] = {}
-    for host in dict.fromkeys(t.host for t in given):
-        seen = observe(_resolve(host))
+    for target in given:
+        seen = observe(_resolve(target.host, target.url))
         records.append(FlowRecord(observation=seen))
-        resolved[host] = seen.answers
+        resolved[target.host] = seen.answers
     flows = plan_targets(tables, resolved)
     local = [f for f in flows if given and is_local(f.address)]
     proxy = find_proxy(local[0].port) if local and Wave.PROXY in needs else None
@@ -183,16 +183,16 @@ def _visit(tables: Tables, needs: frozenset[Source]) -> list[Record]:
     return records
 
 
-def _resolve(host: str) -> Flow:
+def _resolve(host: str, subject: str) -> Flow:
     """Ask this machine's resolver for a host."""
     return Flow(
-        id=f"{Purpose.RESOLVE_TARGET}:machine>{host}",
-        purpose=Purpose.RESOLVE_TARGET,
+        id=f"{Purpose.TARGET}:machine>{FlowKind.RESOLVE}:{subject}",
+        purpose=Purpose.TARGET,
         vantage=Vantage(VantageKind.MACHINE),
         kind=FlowKind.RESOLVE,
         address="",
         name=host,
-        subject=host,
+        subject=subject,
     )
 
 
@@ -204,7 +204,7 @@ def _upstreams(proxy: ProxyRecord | None, hosts: set[str]) -> tuple[tuple[str, i
     chosen = [s for s in servers if hosts & set(s.names)] or servers
     found: dict[tuple[str, int], None] = {}
     for server in chosen[:4]:
-        seen = observe(_resolve(server.upstream_host))
+        seen = observe(_resolve(server.upstream_host, server.upstream_host))
         found.update({(a, server.upstream_port): None for a in seen.answers[:2]})
     return tuple(found)
 

@@ -145,10 +145,12 @@ class Api:
         from kubernetes.client import ApiClient, CoreV1Api
         from kubernetes.client.exceptions import ApiException
         from kubernetes.stream import stream
-        from websocket import WebSocketException
+        from websocket import WebSocketException, setdefaulttimeout
 
         with self._lock:
             self.requests += 1
+        # Without it, a handshake waits for as long as the API server waits for the kubelet.
+        setdefaulttimeout(self._seconds)
         # stream() swaps the client's request method in place: it must not be the shared one.
         core = CoreV1Api(ApiClient(self._client.configuration))
         try:

@@ -11,7 +11,7 @@ from doctor.engine.notices import notices
 from doctor.evidence.tables import Tables
 from doctor.model.evidence import Evidence, TargetFlows
 from doctor.model.finding import Finding, Severity
-from doctor.model.flow import Observation, Purpose
+from doctor.model.flow import FlowKind, Observation, Purpose
 from doctor.model.hop import Hop
 from doctor.model.verdict import (
     CheckResult,
@@ -139,7 +139,7 @@ def _targets(tables: Tables, diagnoses: tuple[Diagnosis, ...]) -> tuple[TargetRe
 
 def _target(url: str, table: TargetFlows, diagnoses: tuple[Diagnosis, ...]) -> TargetResult:
     """Judge one target."""
-    seen = table.of(Purpose.TARGET, subject=url)
+    seen = table.of(Purpose.TARGET, kind=FlowKind.HTTP, subject=url)
     served = any(o.served for o in seen)
     status = next((o.status for o in seen if o.status), None)
     stopped = None if served else _stopping_hop(seen, diagnoses)

@@ -82,7 +82,7 @@ class Measurements:
     def targets(self) -> TargetFlows:
         """Build what a visitor sees."""
         urls = self._world.bundle.question.urls
-        seen = self.of(Purpose.RESOLVE_TARGET, Purpose.TARGET)
+        seen = self.of(Purpose.TARGET)
         return TargetFlows(
             observations=seen,
             gaps=self._world.table_gaps("TargetFlows"),

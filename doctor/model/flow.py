@@ -68,7 +68,6 @@ class Purpose(StrEnum):
     VIP_ARP = "vip-arp"
     ARP_CONTROL = "arp-control"
     INGRESS = "ingress"
-    RESOLVE_TARGET = "resolve-target"
     TARGET = "target"
     UPSTREAM = "upstream"
     EGRESS_NAME = "egress-name"

@@ -17,12 +17,16 @@ from tests.lab.shell import LabError
 ROUNDS: Final = 5
 
 
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
 def _attach() -> Lab:
     """The lab that is up, or a new one."""
     try:
         return Lab.attach()
     except LabError:
-        return bringup.up(ARTICLE, places(), sys.stderr.write)
+        return bringup.up(ARTICLE, places(), _tell)
 
 
 def _timed(action: Callable[[], object]) -> float:

@@ -58,7 +58,7 @@ def _in_shape(shape: str) -> None:
 
 def main() -> None:
     """Make every recording, shape by shape."""
-    assert set(RECORDED) == set(RECORDINGS)  # noqa: S101 - both are data of this repository
+    assert set(RECORDED) == set(RECORDINGS)
     FOLDER.mkdir(exist_ok=True)
     for shape in dict.fromkeys(shape for shape, _ in RECORDED.values()):
         bringup.down(places(), _tell)

@@ -130,7 +130,7 @@ FAR = ("forward:b:tcp/8080", "pod-network:b", "pod:shop/web-2:tcp/8080")
             hops(Purpose.VIP_ARP, ON_A, VIP, kind=FlowKind.ARP), (f"lb-arp:{VIP}",), id="ARP"
         ),
         pytest.param(
-            hops(Purpose.RESOLVE_TARGET, MACHINE, "", kind=FlowKind.RESOLVE, name="shop.example"),
+            hops(Purpose.TARGET, MACHINE, "", kind=FlowKind.RESOLVE, name="shop.example"),
             ("dns-name:shop.example",),
             id="a name",
         ),
