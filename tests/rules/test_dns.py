@@ -159,6 +159,7 @@ def judge(
 DROP_UDP = rule("-A FORWARD -p udp -m udp --dport 53 -j DROP", protocol="udp", port=53)
 DROP_TCP = rule("-A FORWARD -p tcp -m tcp --dport 53 -j DROP", protocol="tcp", port=53)
 CATCH_ALL = rule("-A FORWARD -j REJECT --reject-with icmp-host-prohibited", "REJECT")
+DROP_ALL = rule("-A FORWARD -j DROP")
 REJECT = rule("-A FORWARD -p udp --dport 53 -j REJECT", "REJECT", "udp", 53)
 OUTPUT = rule("-A OUTPUT -p udp --dport 53 -j DROP", protocol="udp", port=53)
 UDP, TCP, PORT = "DNS_UDP_FILTERED", "DNS_TCP_FILTERED", "DNS_PORT_FILTERED"
@@ -175,6 +176,8 @@ POD = f"pod:kube-system/coredns-{MASTER}"
         (ask(port("tcp/53")), [MASTER], {}, {(TCP, f"{POD}:tcp/53")}),
         (ask(port(*BOTH)), [MASTER], {}, {(PORT, f"{POD}:udp+tcp/53")}),
         (ask(port(*BOTH)), [MASTER], {MASTER: (CATCH_ALL,)}, {(PORT, f"{POD}:udp+tcp/53")}),
+        (ask(across("udp/53")), [MASTER], {MASTER: (DROP_ALL,)}, {(UDP, f"{POD}:udp/53")}),
+        (ask(across("udp/53")), [MASTER], {MASTER: (REJECT,)}, {(UDP, f"{POD}:udp/53")}),
         (ask(across(*BOTH)), [MASTER], {}, {(PORT, f"{POD}:udp+tcp/53")}),
         (
             ask(across("udp/53")),

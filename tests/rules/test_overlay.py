@@ -168,6 +168,7 @@ PAIR = (MASTER, ONE)
         (mesh(bridge(TWO)), networks(), {(POD, f"pod-network:{TWO}")}),
         (mesh(lambda k, a, b: k == "pod" and a == b == TWO), networks(), set()),
         (mesh(hung(ONE)), networks(), set()),
+        (mesh(lambda k, a, b: not (k == "pod" and a == b)), networks(), set()),
         (mesh(everything, failure=Failure.CONNECTION_REFUSED), networks(), set()),
         (mesh(everything, failure=Failure.UNKNOWN), networks(), set()),
         (Mesh(overlay=VXLAN), networks(), set()),
@@ -238,7 +239,7 @@ def test_another_network_is_not_named_as_flannels() -> None:
 
 
 def test_one_node_has_nothing_to_reach() -> None:
-    assert judge(mesh(everything, names=[ONE]), items=nodes(names=[ONE])) == []
+    assert judge(mesh(bridge(ONE), names=[ONE]), items=nodes(names=[ONE])) == []
 
 
 def test_two_nodes_are_all_nodes() -> None:
@@ -311,6 +312,11 @@ def test_what_flannel_published(changed: list[Node], code: str) -> None:
     found = judge(mesh(around(ONE)), networks(network(ONE, device=DEVICE)), items)
     assert said(found) == {(code, f"underlay:*>{ONE}:udp/8472")}
     assert judge(mesh(nothing), networks(network(ONE, device=DEVICE)), items) == []
+
+
+def test_an_address_of_its_own_is_right_on_an_unread_node() -> None:
+    found = judge(mesh(around(ONE)), None, nodes(node(ONE, public_ip=ADDRESSES[ONE])))
+    assert said(found) == {(UDP, f"underlay:*>{ONE}:udp/8472")}
 
 
 def test_a_second_uplink_is_no_wrong_address() -> None:
