@@ -4,7 +4,7 @@ from functools import partial
 from typing import Final
 
 from tests.lab.faults.model import Fault, all_but, anywhere, has_workers
-from tests.lab.faults.objects import Ref, note, noted, restore, scale
+from tests.lab.faults.objects import Ref, await_available, note, noted, restore, scale_to_zero
 from tests.lab.faults.pods import Pod, coredns_pods, delete, node_of
 from tests.lab.faults.traffic import Transport, dns, drops
 from tests.lab.lab import Lab
@@ -118,7 +118,7 @@ def _heal_sg(lab: Lab) -> None:
 
 
 def _inject_zero(lab: Lab) -> None:
-    scale(lab, AT_ZERO, COREDNS, 0)
+    scale_to_zero(lab, AT_ZERO, COREDNS)
 
 
 def _settled_zero(lab: Lab) -> bool:
@@ -133,6 +133,7 @@ def _settled_zero(lab: Lab) -> bool:
 
 def _heal_zero(lab: Lab) -> None:
     restore(lab, AT_ZERO)
+    await_available(lab, COREDNS)
 
 
 def _named_port(_: Lab) -> tuple[str, ...]:

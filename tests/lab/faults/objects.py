@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from tests.lab.lab import Lab
+from tests.lab.shell import LabError
 
 Json: TypeAlias = dict[str, Any]
 
@@ -38,6 +39,10 @@ class Ref:
 def directory(lab: Lab, fault: str) -> Path:
     """Where a fault keeps what it will need for its undoing."""
     return lab.places.run / "faults" / fault
+
+
+def _file(lab: Lab, fault: str, ref: Ref) -> Path:
+    return directory(lab, fault) / f"{ref.kind}.{ref.namespace}.{ref.name}.json"
 
 
 def get(lab: Lab, ref: Ref) -> Json:
@@ -75,7 +80,7 @@ def noted(lab: Lab, fault: str, name: str) -> str | None:
 def keep(lab: Lab, fault: str, ref: Ref) -> Json:
     """Write down how the object is, unless that was done before, and return how it is now."""
     found = get(lab, ref)
-    path = directory(lab, fault) / f"{ref.kind}.{ref.namespace}.{ref.name}.json"
+    path = _file(lab, fault, ref)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         original = json.loads(json.dumps(found))
@@ -101,13 +106,24 @@ def remove_all(lab: Lab, fault: str, kind: str, namespace: str) -> None:
         lab.kubectl("delete", *ref.arguments)
 
 
-def scale(lab: Lab, fault: str, ref: Ref, replicas: int) -> None:
-    """Change how many replicas a workload has."""
+def scale_to_zero(lab: Lab, fault: str, ref: Ref) -> None:
+    """Take all replicas away from a Deployment.
+
+    Raises:
+        LabError: It had none to begin with, so there would be nothing to go back to.
+    """
+    if not get(lab, ref)["spec"]["replicas"] and not _file(lab, fault, ref).exists():
+        raise LabError(f"{ref.name} is at zero without any fault's doing")
 
     def change(workload: Json) -> None:
-        workload["spec"]["replicas"] = replicas
+        workload["spec"]["replicas"] = 0
 
     edit(lab, fault, ref, change)
+
+
+def await_available(lab: Lab, ref: Ref) -> None:
+    """Wait until a Deployment has all the replicas it wants."""
+    lab.kubectl("rollout", "status", *ref.arguments, "--timeout=50s")
 
 
 def restore(lab: Lab, fault: str) -> None:

@@ -3,8 +3,10 @@
 from typing import Final
 
 from tests.lab.faults.model import Fault, all_but
-from tests.lab.faults.objects import Ref, restore, scale
+from tests.lab.faults.objects import Ref, await_available, restore, scale_to_zero
+from tests.lab.faults.pods import ready_endpoints
 from tests.lab.lab import Lab
+from tests.lab.shell import poll
 
 BACKEND_DOWN: Final = "webhook-backend-down"
 WEBHOOK: Final = "site-policy"
@@ -23,15 +25,20 @@ def _refusal(lab: Lab) -> str:
 
 
 def _inject(lab: Lab) -> None:
-    scale(lab, BACKEND_DOWN, _backend(lab), 0)
+    scale_to_zero(lab, BACKEND_DOWN, _backend(lab))
 
 
 def _settled(lab: Lab) -> bool:
-    return "no endpoints available" in _refusal(lab)
+    """kube-proxy refuses for a service without endpoints, and the API server tells of it."""
+    without = not ready_endpoints(lab, lab.shape.policy_namespace, WEBHOOK)
+    return without and "connection refused" in _refusal(lab)
 
 
 def _heal(lab: Lab) -> None:
     restore(lab, BACKEND_DOWN)
+    await_available(lab, _backend(lab))
+    # kube-proxy hears of the new pod a little later than we do
+    poll(lambda: not _refusal(lab), seconds=30, what="the webhook's consent")
 
 
 FAULTS: Final = (
