@@ -271,12 +271,18 @@ def _without_endpoint(
         yield from _no_pods(backend, table)
     elif any(p.ready for p in alive):
         yield from _target_name(backend, alive)
-    elif crashing := tuple(p for p in alive if p.crashing):
+    elif crashing := tuple(p for p in alive if p.crashing and not _speaks(p, flows)):
         yield _crashing(backend, crashing, egress)
     elif running := tuple(p for p in alive if p.status.phase == "Running" and not p.waiting):
         yield _not_ready(backend, running, flows, egress)
     else:
         yield _not_started(backend, alive)
+
+
+def _speaks(pod: Pod, flows: BackendFlows | None) -> bool:
+    """Say whether a pod answers its readiness request: it runs, whatever it did before."""
+    asked = flows.of(Purpose.READINESS, subject=pod.key) if flows else ()
+    return any(o.ok for o in asked)
 
 
 def _no_pods(backend: Backend, table: Backends) -> Iterator[Finding]:

@@ -440,15 +440,28 @@ def _http_port(service: Service) -> str:
 def _outside(stage: Stage) -> list[tuple[str, str, int, tuple[Pod, ...]]]:
     """List dependencies that are not Services of the cluster: subject, host, port, dependants."""
     services = stage.tables.world.services
-    names = {s.name for s in services.values()}
     found = []
     for subject, pods in dependants(stage.tables.world).items():
         host, _, port = subject.rpartition(":")
-        first = host.partition(".")[0]
-        inside = first in names and ("." not in host or f"{host}.".count(".svc.") > 0)
-        if not inside and host not in ("localhost", "0.0.0.0", "127.0.0.1"):  # noqa: S104 - not bound
+        own = host in ("localhost", "0.0.0.0", "127.0.0.1")  # noqa: S104 - not bound
+        if not own and not _inside(host, services):
             found.append((subject, host, int(port), pods))
     return found[:_MOST_EGRESS]
+
+
+def _inside(host: str, services: dict[str, Service]) -> bool:
+    """Say whether a host is a Service: by its address, or its name with as much as pods may write.
+
+    That is ``name``, ``name.namespace``, ``name.namespace.svc`` and so on, and the same after a
+    pod's own name.
+    """
+    words = host.split(".")
+    if any(host in (s.name, s.spec.cluster_ip) for s in services.values()):
+        return True
+    return any(
+        "/".join(part[1::-1]) in services and part[2:3] in ([], ["svc"])
+        for part in (words, words[1:])
+    )
 
 
 def _egress_vantages(stage: Stage, pods: tuple[Pod, ...]) -> tuple[Vantage, ...]:

@@ -290,6 +290,8 @@ def _remove(api: Api, namespace: str) -> None:
     for pod in pods:
         _force(api, path, pod)
     api.call("DELETE", path)
+    while api.call("GET", path).ok and time.monotonic() < limit + _GONE_SECONDS:
+        time.sleep(_POLL)
 
 
 def _force(api: Api, path: str, pod: Pod) -> None:

@@ -37,13 +37,11 @@ class Resource(msgspec.Struct, frozen=True):
         name: Plural name; the key of its record.
         path: Path of its LIST.
         type: The struct that declares what is kept.
-        optional: Whether the kind may not be served at all (a CRD).
     """
 
     name: str
     path: str
     type: type[Item]
-    optional: bool = False
 
 
 _APPS = "/apis/apps/v1"
@@ -79,16 +77,10 @@ RESOURCES = {
             f"{_ADMISSION}/mutatingwebhookconfigurations",
             WebhookConfiguration,
         ),
-        Resource("ipaddresspools", f"{_METALLB}/ipaddresspools", IPAddressPool, optional=True),
-        Resource(
-            "l2advertisements", f"{_METALLB}/l2advertisements", L2Advertisement, optional=True
-        ),
-        Resource(
-            "bgpadvertisements", f"{_METALLB}/bgpadvertisements", BGPAdvertisement, optional=True
-        ),
-        Resource(
-            "servicel2statuses", f"{_METALLB}/servicel2statuses", ServiceL2Status, optional=True
-        ),
+        Resource("ipaddresspools", f"{_METALLB}/ipaddresspools", IPAddressPool),
+        Resource("l2advertisements", f"{_METALLB}/l2advertisements", L2Advertisement),
+        Resource("bgpadvertisements", f"{_METALLB}/bgpadvertisements", BGPAdvertisement),
+        Resource("servicel2statuses", f"{_METALLB}/servicel2statuses", ServiceL2Status),
         Resource("configmaps", "/api/v1/configmaps", ConfigMap),
     )
 }
@@ -110,7 +102,9 @@ _DATA_KEYS = ("net-conf.json", "Corefile", "config.conf")
 _DATA_LINES = re.compile(r"^\s*(kubernetes\s|mode:\s)")
 _TARGET = re.compile(r"(?<![\w.@:/-])((?:[a-z0-9-]+\.)*[a-z0-9-]+):(\d{2,5})(?![\w.:-])", re.ASCII)
 _LAST_PORT = 65535
-_URL_HOST = re.compile(r"\b[a-z][a-z0-9+]*://(?:[^@/\s]*@)?([a-z0-9.-]+):(\d{2,5})\b", re.ASCII)
+_URL = re.compile(r"\b[a-z][a-z0-9+]*://([^\s\"'<>]+)", re.ASCII)
+_HOST_PORT = re.compile(r"([a-z0-9.-]+):(\d{2,5})", re.ASCII)
+_PRIVATE = re.compile(r"PASS|PWD|SECRET|TOKEN|CRED|(AUTH|KEY|USER|LOGIN)$", re.IGNORECASE)
 
 
 class _Env(msgspec.Struct):
@@ -213,13 +207,26 @@ def _pod(pod: Pod, raw: msgspec.Raw) -> Pod:
 
 def _dependencies(env: list[_Env]) -> tuple[EnvName, ...]:
     """Keep only the host:port pairs of environment values, never the values."""
-    named = (EnvName(name=e.name, targets=_targets(e.value)) for e in env)
+    named = (EnvName(name=e.name, targets=_targets(e.name, e.value)) for e in env)
     return tuple(e for e in named if e.targets)
 
 
-def _targets(value: str) -> tuple[str, ...]:
-    """Find host:port pairs, bare or in a URL, userinfo left out."""
-    found = [f"{h}:{p}" for h, p in _URL_HOST.findall(value)]
-    if "://" not in value and "@" not in value:
+def _targets(name: str, value: str) -> tuple[str, ...]:
+    """Find host:port pairs, in a URL or bare; ``user:4711`` looks like one, so names decide."""
+    found = [pair for rest in _URL.findall(value) for pair in _authority(rest)]
+    if "://" not in value and "@" not in value and not _PRIVATE.search(name):
         found += [f"{h}:{p}" for h, p in _TARGET.findall(value) if not h.isdecimal()]
     return tuple(dict.fromkeys(f for f in found if 0 < int(f.rpartition(":")[2]) <= _LAST_PORT))
+
+
+def _authority(rest: str) -> list[str]:
+    """Read what follows ``://``: its hosts with ports, userinfo left out.
+
+    A password may hold an unescaped ``/`` or ``?``, and what stands before them then looks like a
+    host: where an ``@`` follows, nothing is read.
+    """
+    before, _, path = rest.partition("/")
+    head, _, query = before.partition("?")
+    if "@" in path.partition("?")[0] or "@" in query:
+        return []
+    return [h for h in head.rpartition("@")[2].split(",") if _HOST_PORT.fullmatch(h)]

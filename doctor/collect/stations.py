@@ -22,7 +22,6 @@ _EXEC_SECONDS = 20.0
 _READINGS = {
     "address": "ip -json -details address show",
     "route": "ip -json -4 route show",
-    "neighbour": "ip -json -4 neigh show",
     "iptables": "iptables-save",
     "ip_forward": "cat /proc/sys/net/ipv4/ip_forward",
     "subnet.env": "cat /run/flannel/subnet.env",

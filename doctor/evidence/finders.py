@@ -25,12 +25,6 @@ __all__ = [
 _DNS_PORT = 53
 
 
-def _image(pod: Pod | DaemonSet) -> str:
-    """Return the images of a pod or a DaemonSet's template, joined."""
-    containers = pod.spec.containers if isinstance(pod, Pod) else pod.spec.template.spec.containers
-    return " ".join(c.image for c in containers)
-
-
 def _repository(image: str) -> str:
     """Cut tag and digest off an image reference."""
     return re.sub(r"(:[\w.-]+)?(@sha256:\w+)?$", "", image)

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 import msgspec
 
-from doctor.model.flow import FlowKind, Observation, Purpose, Vantage, VantageKind
+from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
 from doctor.model.kube import (
     BGPAdvertisement,
     DaemonSet,
@@ -102,18 +102,6 @@ class Measured(Evidence, frozen=True, kw_only=True):
             and (kind is None or o.flow.kind is kind)
             and (subject is None or o.flow.subject == subject)
             and (address is None or o.flow.address == address)
-        )
-
-    def find(self, vantage: Vantage, kind: FlowKind, address: str, port: int) -> Observation | None:
-        """Return the observation of one flow, or None where it was not made."""
-        return next(
-            (
-                o
-                for o in self.observations
-                if (o.flow.vantage, o.flow.kind, o.flow.address, o.flow.port)
-                == (vantage, kind, address, port)
-            ),
-            None,
         )
 
 

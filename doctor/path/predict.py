@@ -48,6 +48,8 @@ def _to(flow: Flow, address: str, topology: Topology) -> Iterator[Hop]:
         yield from _to_service(node, topology.services[address], flow, topology)
     elif address in topology.vips:
         yield from _to_vip(address, flow, topology)
+    elif flow.purpose is Purpose.UPSTREAM:
+        yield from _to_unassigned(flow, topology)
 
 
 def _forwards(flow: Flow) -> bool:
@@ -111,6 +113,14 @@ def _to_vip(address: str, flow: Flow, topology: Topology) -> Iterator[Hop]:
         node = topology.announcers.get(address, "")
     yield Hop(HopKind.KUBE_PROXY, node or ANY)
     yield from _endpoints(node, service, topology, flow.protocol, from_pod=True)
+
+
+def _to_unassigned(flow: Flow, topology: Topology) -> Iterator[Hop]:
+    """Yield the hops to an address that no load balancer has assigned, as a proxy's may be."""
+    route = topology.hosts.get(flow.name.partition(":")[0].lower(), Route())
+    for service in route.controllers:
+        yield Hop(HopKind.ASSIGN, service.key)
+        yield Hop(HopKind.SERVICE, service.key)
 
 
 def _target(flow: Flow, topology: Topology) -> Iterator[Hop]:

@@ -8,7 +8,7 @@ import pytest
 from tests.lab import bringup
 from tests.lab.faults import FAULTS, Fault, mend, put_in
 from tests.lab.lab import Lab
-from tests.lab.patient import Said, examine, examine_both_ways
+from tests.lab.patient import Said, examine_both_ways
 from tests.lab.shape import ARTICLE, SHAPES
 from tests.lab.shell import LabError
 
@@ -73,10 +73,3 @@ def test_a_healthy_lab_has_no_finding(lab: Lab) -> None:
     assert told.document["targets"] == [
         {"url": f"{lab.site_url}/", "reachable": True, "stopped_at": None, "status": 200}
     ]
-
-
-def test_healing_leaves_no_finding_behind(lab: Lab) -> None:
-    """The doctor's own leftovers are none: no namespace of a run stays."""
-    examine(lab)
-    names = lab.kubectl("get", "namespaces", "-o", "name").split()
-    assert [n for n in names if "wwwm-doctor" in n] == []
