@@ -1,0 +1,282 @@
+"""Which questions are asked, from where."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+
+from doctor.bundle.schema import CommandOutput, NodeRecord, Record
+from doctor.collect.flows import Stage, plan, plan_egress, plan_targets, plan_upstreams
+from doctor.evidence.tables import Source, Tables, Wave
+from doctor.model.flow import Flow, FlowKind, Observation, Purpose, VantageKind
+from doctor.model.kube import ContainerPort, EndpointPort, HttpGet, Ingress, Item, ServicePort
+from tests.unit.support import (
+    API_IP,
+    DNS_IP,
+    address,
+    announced,
+    api,
+    bundle,
+    cluster,
+    endpoints,
+    names,
+    pod,
+    pod_address,
+    probe_pods,
+    service,
+)
+
+ALL = frozenset(Wave)
+VIP = "192.0.2.200"
+
+
+def stage(
+    count: int = 3,
+    *more: Item,
+    waves: Iterable[Source] = ALL,
+    records: Iterable[Record] = (),
+    urls: tuple[str, ...] = (),
+    entered: Iterable[str] | None = None,
+) -> Stage:
+    """Make the stage of a cluster in which all is entered and every probe pod runs."""
+    nodes = names(count)
+    found = bundle(*cluster(count, *more), *probe_pods(nodes), *records, urls=urls)
+    inside = nodes if entered is None else tuple(entered)
+    return Stage(Tables(found), nodes=inside, pods=nodes, waves=frozenset(waves))
+
+
+def of(flows: Iterable[Flow], *purposes: Purpose) -> list[Flow]:
+    """Choose flows."""
+    return [f for f in flows if f.purpose in purposes]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 40])
+def test_the_mesh_is_a_ring(count: int) -> None:
+    flows = plan(stage(count, waves=[Wave.MESH]))
+    assert len(flows) <= 14 * count
+    for node in names(count):
+        pods = [f for f in of(flows, Purpose.MESH) if f.vantage.node == node]
+        tried = {f.subject for f in pods if f.vantage.kind is VantageKind.POD}
+        assert len(tried - {node}) == min(count - 1, 4)
+        met = {f.vantage.node for f in of(flows, Purpose.UNDERLAY) if f.subject == node}
+        assert len(met) == (min(count - 1, 4))
+        assert node not in met
+
+
+def test_the_mesh_asks_the_kubelet_of_nodes_and_the_probe_pod_of_others() -> None:
+    flows = plan(stage(waves=[Wave.MESH]))
+    assert {(f.address, f.port) for f in of(flows, Purpose.UNDERLAY)} == {
+        (address(n), 10250) for n in names(3)
+    }
+    far = [f for f in of(flows, Purpose.MESH) if f.subject != f.vantage.node]
+    assert {(f.address, f.port) for f in far} == {(pod_address(n, 99), 20053) for n in names(3)}
+
+
+def test_no_probe_pod_dials_itself() -> None:
+    flows = plan(stage())
+    own = [f for f in flows if f.vantage.kind is VantageKind.POD]
+    assert own
+    assert [f for f in own if f.address == pod_address(f.vantage.node, 99)] == []
+    near = [f for f in of(own, Purpose.MESH) if f.subject == f.vantage.node]
+    assert {f.address for f in near} == {pod_address("n0"), pod_address("n1")}
+
+
+def test_ids_are_unique_and_stable() -> None:
+    flows = plan(stage(5))
+    assert flows == plan(stage(5))
+    assert [i for i, n in Counter(f.id for f in flows).items() if n > 1] == []
+    assert len({(f.vantage, f.kind, f.address, f.port, f.purpose) for f in flows}) == len(flows)
+
+
+def test_dns_is_asked_of_the_service_and_of_each_replica_by_both_protocols() -> None:
+    flows = of(plan(stage(waves=[Wave.DNS])), Purpose.DNS)
+    places = (DNS_IP, pod_address("n0"), pod_address("n1"))
+    kinds = (FlowKind.DNS_UDP, FlowKind.DNS_TCP)
+    for vantage in stage().vantages:
+        asked = {(f.address, f.kind) for f in flows if f.vantage == vantage}
+        assert asked == {(a, k) for a in places for k in kinds}
+    assert {f.port for f in flows} == {53}
+    assert {f.name for f in flows} == {"kubernetes.default.svc.cluster.local."}
+    control = of(plan(stage(waves=[Wave.DNS])), Purpose.DNS_CONTROL)
+    assert {(f.address, f.port) for f in control} == {(a, 9153) for a in places[1:]}
+
+
+def test_the_api_server_is_dialled_at_its_clusterip_and_directly() -> None:
+    flows = plan(stage(waves=[Wave.SERVICE_IP]))
+    assert {(f.address, f.port) for f in of(flows, Purpose.SERVICE_IP)} == {(API_IP, 443)}
+    assert {(f.address, f.port) for f in of(flows, Purpose.API_DIRECT)} == {(address("n0"), 6443)}
+    assert len(flows) == 2 * 6
+
+
+def test_waves_that_are_not_wanted_cost_nothing() -> None:
+    assert plan(stage(waves=["nodes"])) == ()
+    assert {f.purpose for f in plan(stage(waves=[Wave.DNS]))} == {Purpose.DNS, Purpose.DNS_CONTROL}
+
+
+def ingress(rule: dict[str, Any]) -> tuple[Item, ...]:
+    """Make an Ingress of one rule."""
+    document = {"metadata": {"name": "web", "namespace": "shop"}, "spec": {"rules": [rule]}}
+    return (msgspec.convert(document, Ingress),)
+
+
+WEB = {"app": "web"}
+
+
+def test_readiness_is_asked_as_the_kubelet_does() -> None:
+    found = [
+        pod("shop/named", "n1", "10.244.1.7", ready=False, labels=WEB,
+            ports=[ContainerPort(8080, "http")], readiness=HttpGet("/ready", "http")),
+        pod("shop/number", "n2", "10.244.2.7", ready=False, labels=WEB, readiness=HttpGet("", 81)),
+        pod("shop/well", "n1", "10.244.1.8", labels=WEB, readiness=HttpGet("/", 82)),
+        pod("shop/tls", "n1", "10.244.1.9", ready=False, labels=WEB,
+            readiness=HttpGet("/", 83, "HTTPS")),
+        pod("shop/lost", "n1", "10.244.1.10", ready=False, labels=WEB,
+            readiness=HttpGet("/", "absent")),
+    ]  # fmt: skip
+    web = service("shop/web", "10.96.0.50", ServicePort("", 80), selector=WEB)
+    rule = {"host": "shop.example", "http": {"paths": [{"backend": {"service": {
+        "name": "web", "port": {"number": 80}}}}]}}  # fmt: skip
+    rules = api("ingresses", *ingress(rule))
+    flows = plan(stage(3, *found, web, waves=[Wave.BACKEND], records=[rules]))
+    asked = {(f.vantage.node, f.address, f.port, f.path) for f in of(flows, Purpose.READINESS)}
+    assert asked == {("n1", "10.244.1.7", 8080, "/ready"), ("n2", "10.244.2.7", 81, "/")}
+    assert {f.vantage.kind for f in flows} == {VantageKind.NODE}
+
+
+def uplinks(*nodes: str) -> list[NodeRecord]:
+    """Make what is read of nodes on one segment."""
+    text = '[{{"ifname": "cni0", "addr_info": [{{"family": "inet", "local": "192.0.2.250", '
+    text += '"prefixlen": 24}}]}}, {{"ifname": "eth0", "addr_info": [{{"family": "inet", '
+    text += '"local": "{0}", "prefixlen": 24}}]}}]'
+    return [
+        NodeRecord(
+            n,
+            "x",
+            (
+                CommandOutput("address", 0, text.format(address(n))),
+                CommandOutput("route", 0, "[]"),
+            ),
+        )
+        for n in nodes
+    ]
+
+
+def balanced(vip: str) -> tuple[Item, ...]:
+    """Make a load balanced Service that n1 announces."""
+    front = service("edge/web", "10.96.0.9", ServicePort("http", 80), vips=[vip])
+    return front, announced("edge/web", "n1")
+
+
+MANAGED = (api("ipaddresspools"),)
+
+
+def metallb() -> tuple[Item, ...]:
+    """Make MetalLB's speaker."""
+    return (pod("metallb-system/speaker", "n1", address("n1"), image="metallb/speaker:v0.15"),)
+
+
+def test_arp_is_asked_where_the_address_is_on_link_but_not_by_its_announcer() -> None:
+    read = uplinks("n0", "n1")
+    flows = plan(stage(4, *metallb(), *balanced(VIP), waves=[Wave.VIP], records=[*read, *MANAGED]))
+    asked = of(flows, Purpose.VIP_ARP)
+    assert {(f.vantage.node, f.name, f.address) for f in asked} == {("n0", "eth0", VIP)}
+    (control,) = of(flows, Purpose.ARP_CONTROL)
+    assert (control.vantage.node, control.address) == ("n0", address("n1"))
+    (machine,) = of(flows, Purpose.VIP)
+    assert (machine.vantage.kind, machine.address, machine.port) == (VantageKind.MACHINE, VIP, 80)
+
+
+def test_no_arp_for_an_address_of_another_network() -> None:
+    far = balanced("198.51.100.9")
+    read = uplinks("n0", "n1")
+    flows = plan(stage(3, *metallb(), *far, waves=[Wave.VIP], records=[*read, *MANAGED]))
+    assert {f.purpose for f in flows} == {Purpose.VIP}
+
+
+HOSTS = (
+    "db.example:27017",
+    "203.0.113.9:5432",
+    "redis:6379",
+    "redis.shop:6379",
+    "redis.shop.svc:6379",
+    "redis.shop.svc.cluster.local:6379",
+    "redis-0.redis.shop.svc.cluster.local:6379",
+    "10.96.0.60:6379",
+    "localhost:80",
+    "redis.example:6379",
+    "redis.other:6379",
+)
+OUTSIDE = {"db.example:27017", "203.0.113.9:5432", "redis.example:6379", "redis.other:6379"}
+
+
+def egress_stage(needs: tuple[str, ...] = HOSTS) -> Stage:
+    """Make a stage with a pod on n2 that depends on these."""
+    app = pod("shop/app", "n2", "10.244.2.7", ready=False, needs=needs)
+    redis = service("shop/redis", "10.96.0.60", ServicePort("", 6379))
+    return stage(4, app, redis, waves=[Wave.EGRESS])
+
+
+def test_names_that_are_services_are_no_way_out() -> None:
+    found = egress_stage()
+    named = plan(found)
+    assert {f.subject for f in named} == {s for s in OUTSIDE if not s.startswith("203")}
+    assert {(f.kind, f.address, f.port) for f in named} == {(FlowKind.DNS_UDP, DNS_IP, 53)}
+    assert {f.name for f in named if f.subject == "db.example:27017"} == {"db.example."}
+    seen = [Observation(f, None, 0.1, answers=("203.0.113.1",)) for f in named]
+    flows = plan_egress(found, seen)
+    assert {f.subject for f in flows} == OUTSIDE
+    dialled = {(f.address, f.port) for f in flows if f.subject == "db.example:27017"}
+    assert dialled == {("203.0.113.1", 27017)}
+
+
+def test_the_way_out_is_tried_from_the_dependants_node_and_from_others() -> None:
+    flows = plan_egress(egress_stage(("203.0.113.9:5432",)), ())
+    kinds = (VantageKind.POD, VantageKind.NODE)
+    assert {(f.vantage.node, f.vantage.kind) for f in flows} == {
+        (n, k) for n in ("n2", "n0", "n1") for k in kinds
+    }
+    assert plan_egress(stage(waves=[Wave.DNS]), ()) == ()
+
+
+def test_names_without_an_answer_are_not_dialled() -> None:
+    found = egress_stage(("db.example:27017",))
+    assert plan_egress(found, [Observation(f, None, 0.1) for f in plan(found)]) == ()
+
+
+def test_many_dependencies_are_bounded() -> None:
+    found = egress_stage(tuple(f"db-{n}.example:5432" for n in range(99)))
+    assert len({f.subject for f in plan(found)}) == 12
+
+
+URL = "http://Shop.Example:8080/a?b=1"
+
+
+def test_targets_are_asked_at_the_address_that_the_name_has() -> None:
+    tables = stage(urls=(URL, "http://other.example/")).tables
+    (flow,) = plan_targets(tables, {"shop.example": ("198.51.100.7", "198.51.100.8")})
+    assert (flow.address, flow.port, flow.path) == ("198.51.100.7", 8080, "/a?b=1")
+    assert (flow.name, flow.subject) == ("shop.example:8080", URL)
+    (past,) = plan_upstreams(tables, (flow,), (("192.0.2.5", 81),))
+    assert (past.purpose, past.address, past.port) == (Purpose.UPSTREAM, "192.0.2.5", 81)
+    assert past.name == flow.name
+
+
+def front() -> tuple[Item, ...]:
+    """Make Traefik on n1, behind a load balanced Service."""
+    labels = {"app": "traefik"}
+    inner = pod("edge/traefik-1", "n1", "10.244.1.30", image="docker.io/traefik:v3", labels=labels)
+    outer = service("edge/web", "10.96.0.9", ServicePort("http", 80), selector=labels, vips=[VIP])
+    return inner, outer, endpoints("edge/web", EndpointPort("http", 8000), inner)
+
+
+def test_without_a_url_the_ingress_hosts_are_targets() -> None:
+    rules = api("ingresses", *ingress({"host": "Shop.example"}), *ingress({"host": "*.example"}))
+    found = stage(4, *front(), waves=[Wave.INGRESS], records=[rules])
+    (flow,) = plan_targets(found.tables, {})
+    assert (flow.address, flow.port, flow.name) == (VIP, 80, "shop.example")
+    asked = plan(found)
+    assert {(f.address, f.port, f.name) for f in asked} == {("10.244.1.30", 8000, "shop.example")}
+    assert [f.vantage.node for f in asked] == ["n1", "n0", "n2"]
+    assert plan_upstreams(found.tables, (flow,), (("192.0.2.5", 81),)) == ()
