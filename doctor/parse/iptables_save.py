@@ -11,7 +11,7 @@ __all__ = ["parse_chains", "parse_drops"]
 _BUILT_IN = ("INPUT", "FORWARD", "OUTPUT")
 _KNOWN = {"-A", "-p", "-m", "-j", "--dport", "--dports", "--reject-with", "--comment"}
 _ANY_PORT = (0, 65535)
-_LONGEST = 200
+_LONGEST = 1000
 _DIGITS = 5
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.patient import doctor, examine
+from tests.lab.shell import poll
 
 pytestmark = pytest.mark.lab
 
@@ -75,10 +76,17 @@ def test_a_run_changes_nothing_but_its_own_namespace(lab: Lab) -> None:
 
 
 def test_nothing_of_a_run_stays(lab: Lab) -> None:
-    """The run's namespace is gone when the command returns."""
+    """When the command returns no pod is left, and the namespace is on its way out."""
+
+    def left() -> list[str]:
+        names = lab.kubectl("get", "namespaces", "-o", "name").split()
+        return [n for n in names if "wwwm-doctor" in n]
+
     examine(lab)
-    names = lab.kubectl("get", "namespaces", "-o", "name").split()
-    assert [n for n in names if "wwwm-doctor" in n] == []
+    label = ("-l", "app.kubernetes.io/managed-by=wwwm-doctor")
+    assert lab.kubectl("get", "pods", "-A", *label, "-o", "name") == ""
+    assert all("Terminating" in lab.kubectl("get", n) for n in left())
+    poll(lambda: not left(), seconds=60, what="the run's namespace to go")
 
 
 def test_a_saved_bundle_gives_the_same_diagnosis(lab: Lab, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import json
 from typing import Final
 
 from tests.lab.faults.model import Fault, has_workers, no_names
+from tests.lab.faults.objects import listed
 from tests.lab.faults.pods import app_pods, delete
 from tests.lab.lab import Lab
 from tests.lab.node import Node
 from tests.lab.shell import poll
 
 WERE_UNREACHABLE: Final = "decoy-workers-were-unreachable"
+UNTOLERATED: Final = "untolerated taint"
 TAINT: Final = "node.kubernetes.io/unreachable"
 KUBELET: Final = "kubelet"
 # the controller manager waits 50 s for a node's word before it gives it up
@@ -31,11 +33,11 @@ def _tainted(lab: Lab) -> set[str]:
 
 
 def _unscheduled(lab: Lab) -> bool:
-    """Whether there is an event of a pod that had nowhere to go."""
-    namespace = lab.shape.app_namespace
-    wanted = ("-n", namespace, "--field-selector", "reason=FailedScheduling", "-o", "json")
-    events = json.loads(lab.kubectl("get", "events", *wanted))["items"]
-    return any(TAINT in event["message"] for event in events)
+    """Whether one of the site's pods has an event that says that it had nowhere to go."""
+    wanted = ("--field-selector", "reason=FailedScheduling")
+    events = listed(lab, "events", lab.shape.app_namespace, *wanted)
+    told = {e["involvedObject"]["name"] for e in events if UNTOLERATED in e["message"]}
+    return any(pod.name in told for pod in app_pods(lab))
 
 
 def _inject(lab: Lab) -> None:
