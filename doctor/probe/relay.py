@@ -6,6 +6,7 @@ the network. Standard input is never read, so one exec stream is enough.
 """
 
 import base64
+import re
 import shlex
 from collections.abc import Iterable
 
@@ -24,7 +25,7 @@ it for a filter."""
 DNS_SECONDS = 3
 HTTP_SECONDS = 6
 _MOST_BYTES = 65536
-_HEAD_WORDS = 4
+_HEAD = re.compile(r"(\d{1,6}) (\d{1,3}) (\d{1,12}(?:\.\d+)?) (\d{1,12}(?:\.\d+)?)", re.ASCII)
 
 _PRELUDE = f"""\
 umask 077
@@ -115,11 +116,11 @@ def read_frames(text: str) -> dict[int, Frame] | None:
     head, _, ended = text.partition("@@ end")
     for part in head.split("@@ ")[1:]:
         first, _, rest = part.partition("\n")
-        words = first.split()
-        if len(words) == _HEAD_WORDS and words[0].isdecimal():
-            out, _, err = rest.partition(f"@- {words[0]}\n")
-            seconds = max(0.0, float(words[3]) - float(words[2]))
-            frames[int(words[0])] = Frame(int(words[1]), seconds, out.strip(), err.strip())
+        if found := _HEAD.fullmatch(first):
+            number, status, start, end = found.groups()
+            out, _, err = rest.partition(f"@- {number}\n")
+            seconds = max(0.0, float(end) - float(start))
+            frames[int(number)] = Frame(int(status), seconds, out.strip(), err.strip())
     return frames if ended or "@@ end" in text else None
 
 
@@ -158,6 +159,7 @@ _CONNECT_WORDS = (
     ("permission denied", Failure.PERMISSION_DENIED),
     ("not permitted", Failure.PERMISSION_DENIED),
     ("timed out", Failure.TIMEOUT),
+    ("terminated", Failure.TIMEOUT),  # what the shell says of a program that ``timeout`` ended
 )
 
 
