@@ -1,12 +1,15 @@
 """Targets: the URLs that should work."""
 
-from urllib.parse import urlsplit
+import re
+import string
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
 __all__ = ["Target", "host_matches", "parse_target"]
 
 _PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9._:-]+", re.ASCII)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -15,9 +18,9 @@ class Target(msgspec.Struct, frozen=True):
     Args:
         url: As it was given.
         scheme: ``http`` or ``https``.
-        host: Host in lower case, without port and trailing dot.
+        host: Host in lower case and ASCII, without port and trailing dot.
         port: The port dialled.
-        path: Path with query; never empty.
+        path: Path with query, in ASCII; never empty.
     """
 
     url: str
@@ -51,8 +54,23 @@ def parse_target(url: str) -> Target:
         raise ValueError(f"{url!r} has no valid port") from error
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(
-        url=url, scheme=parts.scheme, host=parts.hostname.rstrip("."), port=port, path=path
+        url=url,
+        scheme=parts.scheme,
+        host=_ascii(parts.hostname.rstrip("."), url),
+        port=port,
+        path=quote(path, safe=string.punctuation),
     )
+
+
+def _ascii(host: str, url: str) -> str:
+    """Write a host as it goes over the wire: names of other scripts in their ASCII form."""
+    try:
+        found = host.encode("idna").decode()
+    except UnicodeError:
+        found = ""
+    if not _HOST.fullmatch(found):
+        raise ValueError(f"{url!r} names no valid host")
+    return found
 
 
 def host_matches(rule: str, host: str) -> bool:
