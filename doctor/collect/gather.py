@@ -27,7 +27,11 @@ from doctor.collect.kube import Api
 from doctor.collect.probe_pods import choose_image, probe_pods
 from doctor.collect.resources import RESOURCES, Resource, reduce_items
 from doctor.collect.stations import Station, measure, node_stations, pod_stations, read_node
-from doctor.evidence.finders import coredns_service, flannel_config_keys
+from doctor.evidence.finders import (
+    coredns_service,
+    flannel_config_keys,
+    kube_proxy_daemonset,
+)
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.evidence.world import World
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
@@ -128,6 +132,9 @@ def _read_api(run: _Run) -> None:
         keys: list[str] = []
         if "configmaps:flannel" in run.needs:
             keys += flannel_config_keys(world)
+        proxy = kube_proxy_daemonset(world) if "configmaps:kube-proxy" in run.needs else None
+        if proxy:
+            keys.append(f"{proxy.namespace}/kube-proxy")
         service = coredns_service(world) if "configmaps:coredns" in run.needs else None
         if service:
             keys.append(f"{service.namespace}/coredns")

@@ -98,7 +98,26 @@ def kube_proxy(world: World) -> KubeProxy:
     daemonset = kube_proxy_daemonset(world)
     if daemonset is None:
         return KubeProxy(gaps=gaps, absent="" if gaps else "no kube-proxy runs in this cluster")
-    return KubeProxy(gaps=gaps, daemonset=daemonset, pods=_pods_of(world, (daemonset,)))
+    return KubeProxy(
+        gaps=gaps,
+        daemonset=daemonset,
+        pods=_pods_of(world, (daemonset,)),
+        mode=_mode(world, f"{daemonset.namespace}/kube-proxy"),
+    )
+
+
+def _mode(world: World, key: str) -> str:
+    """Read kube-proxy's mode: iptables where its configuration leaves it open, as on Linux.
+
+    Empty where the configuration could not be read.
+    """
+    found = world.configmap(key)
+    text = (found.data or {}).get("config.conf") if found else None
+    if text is None:
+        return ""
+    words = text.replace('"', "").split()
+    after = words[words.index("mode:") + 1 :] if "mode:" in words else []
+    return after[0] if after else "iptables"
 
 
 def dns_service(world: World) -> DnsService:

@@ -91,7 +91,10 @@ TABLES: dict[type[Evidence], Table] = {
     model.DnsFlows: Table(
         _plain(model.DnsFlows, Purpose.DNS, Purpose.DNS_CONTROL), (*_PROBING, *_DNS, Wave.DNS)
     ),
-    model.KubeProxy: Table(lambda t: states.kube_proxy(t.world), ("nodes", "pods", "daemonsets")),
+    model.KubeProxy: Table(
+        lambda t: states.kube_proxy(t.world),
+        ("nodes", "pods", "daemonsets", "configmaps:kube-proxy"),
+    ),
     model.ServiceIpFlows: Table(
         _plain(model.ServiceIpFlows, Purpose.SERVICE_IP, Purpose.API_DIRECT),
         (*_PROBING, Wave.SERVICE_IP),

@@ -52,7 +52,7 @@ def test_check_dns_gathers_only_what_dns_crosses(lab: Lab) -> None:
         for e in seen
         if e.get("objectRef", {}).get("resource") == "configmaps"
     }
-    assert configmaps == {"kube-flannel-cfg", "coredns"}
+    assert configmaps == {"kube-flannel-cfg", "coredns", "kube-proxy"}
     links = {c["link"] for c in json.loads(done.stdout)["checks"]}
     assert links == {"node", "flannel", "overlay", "dns", "kube-proxy"}
 
