@@ -271,9 +271,12 @@ def _client(kubeconfig: str | None, context: str | None) -> Any:
     files = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     present = [f for f in files.split(os.pathsep) if f and Path(f).is_file()]
     if not present and in_cluster and not kubeconfig:
-        config.load_incluster_config(  # type: ignore[no-untyped-call]
-            client_configuration=configuration
-        )
+        try:
+            config.load_incluster_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration
+            )
+        except ConfigException as error:
+            raise ClusterError(f"the pod's service account: {_line(str(error))}") from error
         return client.ApiClient(configuration)
     if not present:
         raise ClusterError(f"no kubeconfig: {files} does not exist; give --kubeconfig FILE")
@@ -287,5 +290,7 @@ def _client(kubeconfig: str | None, context: str | None) -> Any:
         raise ClusterError(f"the kubeconfig {files} is broken: {_line(str(error))}") from error
     except Exception as error:  # the loader raises YAML, binascii, type and key errors as they come
         raise ClusterError(f"the kubeconfig {files} is broken: {_line(str(error))}") from error
+    if not str(configuration.host).startswith(("http://", "https://")):
+        raise ClusterError(f"the kubeconfig {files} is broken: its server is no URL")
     configuration.retries = False
     return client.ApiClient(configuration)
