@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from doctor import __version__
+from doctor.cli.duration import Duration
 from doctor.errors import DoctorError
 
 __all__ = ["cli", "main"]
@@ -33,7 +34,7 @@ def _cluster_options(command: F) -> F:
         click.option("--url", "urls", multiple=True, metavar="URL", help="The address that should work; may be repeated. Default: every Ingress host."),
         click.option("--kubeconfig", metavar="FILE", help="The kubeconfig; default as for kubectl."),
         click.option("--context", metavar="NAME", help="The kubeconfig's context."),
-        click.option("--request-timeout", default=10.0, show_default=True, metavar="SECONDS", type=click.FloatRange(0.1, 300), help="How long a request to the API server may take."),
+        click.option("--request-timeout", default="10s", show_default=True, metavar="DURATION", type=Duration(), help="How long a request to the API server may take."),
         click.option("--no-probe", is_flag=True, help="Read the API only: enter no pod, start none."),
         click.option("--probe-image", metavar="IMAGE", help="The image of probe pods; must be on the nodes."),
         click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write all evidence to a bundle."),
