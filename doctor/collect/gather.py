@@ -275,9 +275,7 @@ def _note_missing(
     run: _Run, world: World, entered: dict[str, Station], pods: dict[str, Station]
 ) -> None:
     """Write down which vantages are missing, and why."""
-    reasons = {r.node: r.reason for r in world.of(ProbePodRecord) if r.reason} | {
-        r.node: r.reason for r in run.records if isinstance(r, ProbePodRecord) and r.reason
-    }
+    reasons = {r.node: r.reason for r in run.records if isinstance(r, ProbePodRecord) and r.reason}
     for node in world.linux:
         if Wave.PROBE_PODS in run.needs and node.name not in pods:
             reason = reasons.get(node.name, "the node is not Ready")

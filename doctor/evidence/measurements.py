@@ -26,6 +26,7 @@ from doctor.model.evidence import (
 from doctor.model.flow import Observation, Purpose
 from doctor.model.kube import Pod
 from doctor.model.node import NodeNetwork
+from doctor.model.verdict import Gap
 from doctor.parse.ip_json import parse_links, parse_routes
 from doctor.parse.iptables_save import parse_chains, parse_drops
 from doctor.parse.subnet_env import parse_subnet_env
@@ -121,7 +122,11 @@ def dependants(world: World) -> dict[str, tuple[Pod, ...]]:
 def node_networks(world: World) -> NodeNetworks:
     """Parse what was read inside the nodes."""
     read = [_node(r) for r in world.of(NodeRecord) if not r.reason]
-    return NodeNetworks(items=tuple(n for n in read if n), gaps=world.table_gaps("NodeNetworks"))
+    failed = (r for r in world.of(NodeRecord) if r.reason)
+    gaps = tuple(Gap(needs=f"reading node {r.node}", reason=r.reason) for r in failed)
+    return NodeNetworks(
+        items=tuple(n for n in read if n), gaps=(*world.table_gaps("NodeNetworks"), *gaps)
+    )
 
 
 def _node(record: NodeRecord) -> NodeNetwork | None:
