@@ -39,7 +39,7 @@ lint: install-dev ## Check style, types, layers, dead code and docstrings
 	$(BIN)/ruff format --check doctor checks tests
 	$(BIN)/ruff check doctor checks tests
 	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(PY) doctor/model doctor/contract.py checks
+	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 	$(BIN)/interrogate -q doctor checks
