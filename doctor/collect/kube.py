@@ -43,16 +43,22 @@ class ExecAnswer(msgspec.Struct, frozen=True):
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):
+    """What a LIST says of itself."""
+
     resource_version: str = ""
     continue_: str = msgspec.field(name="continue", default="")
 
 
 class _Page(msgspec.Struct):
+    """One page of a LIST, its items undecoded."""
+
     items: list[msgspec.Raw] | None = None
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
 
 
 class _Status(msgspec.Struct):
+    """What the API server says of a refusal."""
+
     message: str = ""
 
 

@@ -44,6 +44,8 @@ _DEAD_REASONS = {
 
 
 class _List(msgspec.Struct):
+    """A LIST of a small namespace, its items undecoded."""
+
     items: list[msgspec.Raw] = []
 
 

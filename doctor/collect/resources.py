@@ -108,19 +108,27 @@ _PRIVATE = re.compile(r"PASS|PWD|SECRET|TOKEN|CRED|(AUTH|KEY|USER|LOGIN)$", re.I
 
 
 class _Env(msgspec.Struct):
+    """An environment variable, read for the targets in its value and dropped."""
+
     name: str = ""
     value: str = ""
 
 
 class _EnvContainer(msgspec.Struct):
+    """The environment of a container."""
+
     env: list[_Env] | None = None
 
 
 class _EnvSpec(msgspec.Struct):
+    """The containers of a pod."""
+
     containers: list[_EnvContainer] = []
 
 
 class _EnvPod(msgspec.Struct):
+    """A pod, as far as its environment goes."""
+
     spec: _EnvSpec = msgspec.field(default_factory=_EnvSpec)
 
 

@@ -8,11 +8,15 @@ _LINUX_PORT = 8472
 
 
 class _Backend(msgspec.Struct, rename="pascal"):
+    """The backend, as it is written."""
+
     type: str = "vxlan"
     port: int = 0
 
 
 class _Conf(msgspec.Struct, rename="pascal"):
+    """The file, as it is written."""
+
     network: str = ""
     backend: _Backend = msgspec.field(default_factory=_Backend)
 

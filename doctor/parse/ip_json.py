@@ -12,22 +12,30 @@ T = TypeVar("T")
 
 
 class _AddrInfo(msgspec.Struct):
+    """An address, as iproute2 prints it."""
+
     family: str = ""
     local: str = ""
     prefixlen: int = 0
 
 
 class _InfoData(msgspec.Struct):
+    """Details of a VXLAN device."""
+
     id: int = 0
     port: int = 0
 
 
 class _LinkInfo(msgspec.Struct):
+    """The kind of a device."""
+
     info_kind: str = ""
     info_data: _InfoData | None = None
 
 
 class _Link(msgspec.Struct):
+    """A device, as iproute2 prints it."""
+
     ifname: str = ""
     flags: tuple[str, ...] = ()
     mtu: int = 0
@@ -37,6 +45,8 @@ class _Link(msgspec.Struct):
 
 
 class _Route(msgspec.Struct):
+    """A route, as iproute2 prints it."""
+
     dst: str = ""
     dev: str = ""
     gateway: str = ""

@@ -29,6 +29,8 @@ _DEEPEST = 16
 
 
 class _Directive(msgspec.Struct):
+    """A directive: its words, where it stands, and its block."""
+
     words: list[str]
     where: str
     block: "list[_Directive]"

@@ -4,8 +4,9 @@ from functools import partial
 from typing import Final
 
 from tests.lab.faults.model import Fault, all_but, anywhere, has_workers
-from tests.lab.faults.objects import Ref, await_available, note, noted, restore, scale_to_zero
+from tests.lab.faults.objects import Ref, await_available, restore, scale_to_zero
 from tests.lab.faults.pods import Pod, coredns_pods, delete, node_of
+from tests.lab.faults.scheduling import cordoned, uncordon
 from tests.lab.faults.traffic import Transport, dns, drops
 from tests.lab.lab import Lab
 from tests.lab.node import Node
@@ -85,20 +86,13 @@ def _unserved(lab: Lab) -> list[Node]:
 
 def _vacate(lab: Lab, node: Node) -> None:
     """Move the replicas of a node elsewhere, as a drain would."""
-    lab.kubectl("cordon", note(lab, SG_53, "cordoned", node.fqdn))
-    delete(lab, [pod for pod in coredns_pods(lab) if pod.node == node.fqdn])
 
     def moved() -> bool:
         return all(pod.ready and pod.node != node.fqdn for pod in coredns_pods(lab))
 
-    poll(moved, seconds=60, what=f"CoreDNS to have left {node.name}")
-    _uncordon(lab)
-
-
-def _uncordon(lab: Lab) -> None:
-    if name := noted(lab, SG_53, "cordoned"):
-        lab.kubectl("uncordon", name)
-    restore(lab, SG_53)
+    with cordoned(lab, SG_53, [node]):
+        delete(lab, [pod for pod in coredns_pods(lab) if pod.node == node.fqdn])
+        poll(moved, seconds=60, what=f"CoreDNS to have left {node.name}")
 
 
 def _inject_sg(lab: Lab) -> None:
@@ -114,7 +108,7 @@ def _settled_sg(lab: Lab) -> bool:
 
 def _heal_sg(lab: Lab) -> None:
     lab.fabric_rules(SG_53, None)
-    _uncordon(lab)
+    uncordon(lab, SG_53)
 
 
 def _inject_zero(lab: Lab) -> None:

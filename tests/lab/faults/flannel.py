@@ -6,9 +6,10 @@ from tests.lab.faults.daemons import keep_off, present
 from tests.lab.faults.model import Fault, all_but, has_workers, no_names
 from tests.lab.faults.objects import Ref, listed, restore
 from tests.lab.faults.pods import Pod, app_pods, delete, sandbox_failures
+from tests.lab.faults.scheduling import cordoned, uncordon
 from tests.lab.lab import Lab
 from tests.lab.node import Node
-from tests.lab.shell import LabError, poll
+from tests.lab.shell import poll
 
 NOT_ON_NODE: Final = "flannel-not-on-node"
 OLD_EVENT: Final = "decoy-old-subnet-env"
@@ -31,22 +32,14 @@ def _stuck(lab: Lab) -> list[Pod]:
     return [pod for pod in pods if pod.node == _last(lab).fqdn and not pod.ready]
 
 
-def _lure(lab: Lab) -> None:
-    """Have the scheduler put a new pod of the site on the node."""
-    there = [pod for pod in app_pods(lab) if pod.node == _last(lab).fqdn]
-    delete(lab, there)
-    poll(lambda: _stuck(lab) or _strayed(lab), seconds=30, what="a pod without a network")
-
-
-def _strayed(lab: Lab) -> bool:
-    """Send a new pod away that landed elsewhere: the node it left has fewest of them."""
+def _lure(lab: Lab, fault: str) -> None:
+    """Have a new pod of the site put on the node."""
+    others = [n for n in lab.nodes.values() if not n.control_plane and n != _last(lab)]
     pods = app_pods(lab)
-    if not all(pod.node for pod in pods):
-        return False
-    names = [pod.node for pod in pods]
-    doubled = [pod for pod in pods if names.count(pod.node) > 1]
-    delete(lab, doubled[:1])
-    return False
+    there = [pod for pod in pods if pod.node == _last(lab).fqdn]
+    with cordoned(lab, fault, others):
+        delete(lab, there or pods[:1])
+        poll(lambda: _stuck(lab), seconds=30, what="a pod without a network")
 
 
 def _break(lab: Lab, fault: str) -> None:
@@ -54,7 +47,7 @@ def _break(lab: Lab, fault: str) -> None:
     keep_off(lab, fault, _daemons(lab), node)
     node.run("rm", "-f", SUBNET)
     if not _stuck(lab):
-        _lure(lab)
+        _lure(lab, fault)
 
 
 def _settled(lab: Lab) -> bool:
@@ -70,16 +63,15 @@ def _inject(lab: Lab) -> None:
 
 def _await_subnet(lab: Lab) -> None:
     written = ("test", "-s", SUBNET)
-    there = poll(
-        lambda: _last(lab).run(*written, check=False).returncode == 0,
-        seconds=60,
-        what=f"{SUBNET} on {_last(lab).name}",
-    )
-    if not there:
-        raise LabError(SUBNET)
+
+    def there() -> bool:
+        return _last(lab).run(*written, check=False).returncode == 0
+
+    poll(there, seconds=60, what=f"{SUBNET} on {_last(lab).name}")
 
 
 def _heal(lab: Lab) -> None:
+    uncordon(lab, NOT_ON_NODE)
     restore(lab, NOT_ON_NODE)
     _await_subnet(lab)
     # the kubelet would try their sandboxes again, but in its own time
@@ -106,6 +98,7 @@ def _settled_old(lab: Lab) -> bool:
 
 
 def _heal_old(lab: Lab) -> None:
+    uncordon(lab, OLD_EVENT)
     restore(lab, OLD_EVENT)
     _await_subnet(lab)
     namespace = lab.shape.app_namespace

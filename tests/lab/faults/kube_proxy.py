@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.lab.faults.daemons import keep_off, present
 from tests.lab.faults.model import Fault, all_but, has_workers
-from tests.lab.faults.objects import Ref, note, noted, restore
+from tests.lab.faults.objects import Ref, forget, note, noted, restore
 from tests.lab.faults.pods import ingress_pods
 from tests.lab.faults.traffic import curl
 from tests.lab.lab import Lab
@@ -67,6 +67,7 @@ def _heal(lab: Lab) -> None:
     lost = _node(lab)
     restore(lab, GONE)
     poll(lambda: _reaches_api(lab, lost.name), seconds=60, what=f"the rules on {lost.name}")
+    forget(lab, GONE, "node")
 
 
 FAULTS: Final = (

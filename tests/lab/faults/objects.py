@@ -77,6 +77,11 @@ def noted(lab: Lab, fault: str, name: str) -> str | None:
     return path.read_text() if path.exists() else None
 
 
+def forget(lab: Lab, fault: str, name: str) -> None:
+    """Forget the text that `note` remembered."""
+    (directory(lab, fault) / f"{name}.txt").unlink(missing_ok=True)
+
+
 def keep(lab: Lab, fault: str, ref: Ref) -> Json:
     """Write down how the object is, unless that was done before, and return how it is now."""
     found = get(lab, ref)
@@ -127,11 +132,9 @@ def await_available(lab: Lab, ref: Ref) -> None:
 
 
 def restore(lab: Lab, fault: str) -> None:
-    """Put every object back as it was before the fault, and forget the fault's notes."""
+    """Put every object back as it was before the fault."""
     for path in sorted(directory(lab, fault).glob("*.json")):
         text = path.read_text()
         there = lab.kubectl("get", "--ignore-not-found", "-o", "name", "-f", "-", input=text)
         lab.kubectl("replace" if there.strip() else "create", "-f", "-", input=text)
-        path.unlink()
-    for path in directory(lab, fault).glob("*.txt"):
         path.unlink()
