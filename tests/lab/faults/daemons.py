@@ -1,12 +1,14 @@
 """Keeping a DaemonSet off one node."""
 
+from typing import Final
+
 from tests.lab.faults.objects import Json, Ref, edit, get, listed
 from tests.lab.lab import Lab
 from tests.lab.node import Node
 from tests.lab.shell import poll
 
-HOSTNAME = "kubernetes.io/hostname"
-REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+HOSTNAME: Final = "kubernetes.io/hostname"
+REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def keep_off(lab: Lab, fault: str, daemons: Ref, node: Node) -> None:

@@ -1,6 +1,6 @@
 """Having the scheduler put a pod where a fault wants it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -12,7 +12,7 @@ _NOTE: Final = "cordoned"
 
 
 @contextmanager
-def cordoned(lab: Lab, fault: str, nodes: Sequence[Node]) -> Iterator[None]:
+def cordoned(lab: Lab, fault: str, nodes: Sequence[Node]) -> Generator[None]:
     """Let no new pod onto some nodes for a while."""
     names = [node.fqdn for node in nodes]
     if names:
