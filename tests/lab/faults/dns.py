@@ -27,7 +27,9 @@ def _routed(shape: Shape) -> bool:
 
 
 def _switch_drops(lab: Lab, fault: str, transports: tuple[Transport, ...]) -> None:
-    lab.fabric_rules(fault, drops([f"{transport} dport {PORT}" for transport in transports]))
+    # a security group is the nodes': what the proxy host asks of its resolver is none of its
+    matches = [f'iifname "tap-*" {transport} dport {PORT}' for transport in transports]
+    lab.fabric_rules(fault, drops(matches))
 
 
 def _drop_rule(transport: Transport) -> tuple[str, ...]:
