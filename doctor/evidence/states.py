@@ -53,6 +53,10 @@ __all__ = [
 ]
 
 _DNS_PORT = 53
+_WEBHOOK_KINDS = {
+    "validatingwebhookconfigurations": "ValidatingWebhookConfiguration",
+    "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
+}
 _SANDBOX = "FailedCreatePodSandBox"
 
 
@@ -152,7 +156,7 @@ def _domain(world: World, namespace: str) -> str:
 
 def webhooks(world: World) -> Webhooks:
     """Build the table of admission webhooks that are called at a Service."""
-    kinds = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations")
+    kinds = tuple(_WEBHOOK_KINDS)
     gaps = world.gaps(*kinds, "services", "endpointslices", "pods")
     found = tuple(
         _webhook(world, kind, configuration.name, webhook)
@@ -171,13 +175,17 @@ def _webhook(
     service = webhook.client_config.service
     if service is None:
         return None
-    resources = (r for rule in webhook.rules or () for r in rule.resources or ())
+    intercepted = (
+        f"{'/'.join(rule.operations or ('*',))} {resource}"
+        for rule in webhook.rules or ()
+        for resource in rule.resources or ()
+    )
     return WebhookBackend(
         configuration=configuration,
-        kind=kind.removesuffix("s"),
+        kind=_WEBHOOK_KINDS[kind],
         webhook=webhook.name,
         failure_policy=webhook.failure_policy,
-        intercepts=tuple(dict.fromkeys(resources)),
+        intercepts=tuple(dict.fromkeys(intercepted)),
         backend=world.backend(f"{service.namespace}/{service.name}", str(service.port)),
     )
 
