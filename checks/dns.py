@@ -502,7 +502,7 @@ def _filter(world: _World, code: Code, place: _Place, service: list[Observation]
     flows = lost + _echoes(service, lost)
     words = " and ".join(n.upper() for n in names.split("+"))
     verb = "are" if "+" in names else "is"
-    vantages = and_list(_vantages(a.vantage for a in place.asks))
+    vantages = _vantages(a.vantage for a in place.asks)
     to = and_list(a.endpoint.node or a.endpoint.address for a in place.asks)
     alive = [a for a in place.asks if a.control]
     other = f"TCP {world.dns.control_port}" if alive else "the other protocol"
@@ -531,11 +531,16 @@ def _proofs(world: _World, place: _Place) -> tuple[str, ...]:
     return controls + tuple(r.evidence for r in read if r)
 
 
-def _vantages(vantages: Iterable[Vantage]) -> Iterator[str]:
-    """Name vantages, pods and nodes apart."""
-    for vantage in vantages:
-        pods = vantage.kind is VantageKind.POD
-        yield f"pods on {vantage.node}" if pods else str(vantage)
+def _vantages(vantages: Iterable[Vantage]) -> str:
+    """Name vantages, those that are alike together: ``pods on a and b, node c``."""
+    seen = set(vantages)
+    pods = {v.node for v in seen if v.kind is VantageKind.POD}
+    nodes = {v.node for v in seen if v.kind is VantageKind.NODE}
+    if pods == nodes:
+        return f"pods on {and_list(pods)} and these nodes themselves"
+    words = [f"pods on {and_list(pods)}"] if pods else []
+    words += [f"node{'s' if len(nodes) > 1 else ''} {and_list(nodes)}"] if nodes else []
+    return ", ".join(words)
 
 
 def _open(world: _World, place: _Place, what: str) -> tuple[Remediation, ...]:
@@ -641,7 +646,7 @@ def _timeout(world: _World, asks: list[_Ask], service: list[Observation]) -> Ite
         return
     yield Finding(
         code=DNS_TIMEOUT,
-        title=f"{and_list(_vantages(o.flow.vantage for o in flows))} get no answer from CoreDNS at "
+        title=f"{_vantages(o.flow.vantage for o in flows)} get no answer from CoreDNS at "
         f"{and_list(o.flow.address for o in flows)}",
         hop=_one_pod(world, [a for a in asks if not a.proven and a.lost], _lost_what(lost)),
         evidence=ids(flows),
@@ -672,7 +677,7 @@ def _service_dead(asks: list[_Ask], service: list[Observation]) -> Iterator[Find
     nodes = sorted({o.flow.vantage.node for o in flows})
     yield Finding(
         code=DNS_SERVICE_IP_DEAD,
-        title=f"{and_list(_vantages(o.flow.vantage for o in flows))} get no answer from the DNS "
+        title=f"{_vantages(o.flow.vantage for o in flows)} get no answer from the DNS "
         f"Service's address {flows[0].flow.address}, though CoreDNS's pods answer",
         hop=Hop(HopKind.KUBE_PROXY, nodes[0] if len(nodes) == 1 else ANY),
         evidence=ids(flows) + ids(n for o in flows for n in _beside(asks, o)),

@@ -297,7 +297,7 @@ def test_what_is_said_of_a_security_group() -> None:
     flows = ask(across(*BOTH), kinds=["pod"])
     (found,) = judge(flows, how=ROUTED)
     assert found.title == (
-        f"UDP and TCP port 53 are dropped between the nodes: pods on {ONE} and pods on {TWO} get "
+        f"UDP and TCP port 53 are dropped between the nodes: pods on {ONE} and {TWO} get "
         f"no answer from CoreDNS on {MASTER}, though TCP 9153 of the same pods answers"
     )
     assert [c.partition(" --remote")[0] for c in found.remediation[0].commands] == [
