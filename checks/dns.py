@@ -554,11 +554,14 @@ def _open(world: _World, place: _Place, what: str) -> tuple[Remediation, ...]:
             for n, r in place.rules
         ]
     elif place.hop.kind is HopKind.UNDERLAY:
-        title = f"Allow port {port} among the nodes in their security group"
+        title = f"Allow port {port} from pods and nodes in the nodes' security group"
+        # Routed packets carry the pods' addresses, which a remote group need not hold.
+        pods = [f"--remote-ip {world.flannel.network}"] if world.flannel.network else []
         commands = [
             f"openstack security group rule create --protocol {name} --dst-port {port} "
-            '--remote-group "$SECURITY_GROUP" "$SECURITY_GROUP"'
+            f'{remote} "$SECURITY_GROUP"'
             for name in names.split("+")
+            for remote in (*pods, '--remote-group "$SECURITY_GROUP"')
         ]
     else:
         title = f"Find the NetworkPolicy or the filter that drops port {port}"
