@@ -300,9 +300,13 @@ def test_what_is_said_of_a_security_group() -> None:
         f"UDP and TCP port 53 are dropped between the nodes: pods on {ONE} and {TWO} get "
         f"no answer from CoreDNS on {MASTER}, though TCP 9153 of the same pods answers"
     )
-    assert [c.partition(" --remote")[0] for c in found.remediation[0].commands] == [
-        f"openstack security group rule create --protocol {p} --dst-port 53" for p in ("udp", "tcp")
-    ]
+    network = ROUTED.network
+    assert found.remediation[0].commands == tuple(
+        f"openstack security group rule create --protocol {p} --dst-port 53 {remote} "
+        '"$SECURITY_GROUP"'
+        for p in ("udp", "tcp")
+        for remote in (f"--remote-ip {network}", '--remote-group "$SECURITY_GROUP"')
+    )
     failed = {o.flow.id for o in flows.of(Purpose.DNS) if not o.ok}
     assert set(found.flows) == failed, "the Service's address fails for the same reason"
 

@@ -1,0 +1,64 @@
+"""The recordings in the package: judged anew, with no cluster and no network."""
+
+import subprocess
+import sys
+
+import pytest
+
+from doctor.cli.demonstrate import RECORDINGS
+
+EXPECTED = {
+    "article": "DNS_PORT_FILTERED",
+    "overlay": "OVERLAY_UDP_FILTERED",
+    "port-security": "METALLB_VIP_FILTERED",
+    "host-header": "PROXY_HOST_HEADER_LOST",
+    "healthy": None,
+}
+
+_WITHOUT_NETWORK = """\
+import socket, subprocess, sys
+def refuse(*_a, **_k):
+    raise AssertionError("the demo opened a socket or started a process")
+socket.socket = socket.create_connection = socket.getaddrinfo = refuse
+subprocess.Popen = refuse
+sys.argv = ["wwwm-doctor", *sys.argv[1:]]
+from doctor.cli.main import main
+main()
+"""
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `demo` in a process that can open no socket."""
+    command = (sys.executable, "-c", _WITHOUT_NETWORK, "demo", *arguments)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_every_recording_is_expected() -> None:
+    assert set(EXPECTED) == set(RECORDINGS)
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_recording_gives_its_diagnosis(name: str) -> None:
+    done = demo(name)
+    assert done.returncode == 0, done.stderr
+    code = EXPECTED[name]
+    first = next((line for line in done.stdout.splitlines() if "code:" in line), "")
+    assert (code or "") in first
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("1 root cause" if code else "healthy")
+
+
+def test_the_articles_recording_is_the_default() -> None:
+    assert demo().stdout == demo("article").stdout
+
+
+def test_an_unknown_recording_is_one_line() -> None:
+    done = demo("nope")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "article" in done.stderr
+
+
+def test_recordings_are_listed() -> None:
+    done = demo("--list")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(RECORDINGS)
