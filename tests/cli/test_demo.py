@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,11 @@ def test_an_unknown_recording_is_one_line() -> None:
 def test_recordings_are_listed() -> None:
     done = demo("--list")
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(RECORDINGS)
+
+
+def test_the_readme_shows_what_is_printed() -> None:
+    """Its excerpt is the recording's real output, not a drawing of it."""
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    shown = readme.partition("```console\n")[2].partition("```")[0].splitlines()[1:]
+    printed = [line.rstrip() for line in demo("overlay").stdout.splitlines()[2:]]
+    assert shown == printed
