@@ -58,11 +58,11 @@ install: $(VENV)/.installed ## Install the tool into a virtual environment
 
 install-dev: $(VENV)/.installed-dev ## Install the tool and all it takes to work on it
 
-# A venv without pip is what Debian gives where python3-venv is missing.
+# Debian's python3 comes without venv, and a small image without python3.
 $(VENV)/.installed: pyproject.toml requirements.txt
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { \
-	  [ "$$(id -u)" = 0 ] || { echo "python3-venv is missing; install it, or run as root" >&2; exit 1; }; \
-	  echo "installing python3-venv"; apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null; }
+	  [ "$$(id -u)" = 0 ] || { echo "python3 or python3-venv is missing; install it, or run as root" >&2; exit 1; }; \
+	  echo "installing python3-venv"; apt-get update -qq && apt-get install -qq -y python3 python3-venv >/dev/null; }
 	@echo "installing wwwm-doctor into $(VENV)"
 	@python3 -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
