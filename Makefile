@@ -15,6 +15,8 @@ demo: install ## Diagnose the recorded article scenario: no cluster needed
 	@$(BIN)/wwwm-doctor demo
 
 test: install-dev ## Run everything: lint, unit tests, and the lab in each shape
+	@echo "installing the lab's Debian packages"
+	@$(PY) -c 'from tests.lab.packages import ensure; ensure()'
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory lab
