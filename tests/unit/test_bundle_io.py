@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert msgspec.json.encode(io.load(path)) == msgspec.json.encode(WHOLE)
     assert path.stat().st_mode & 0o777 == 0o600
     first = path.read_bytes()
+    assert first[4:8] == bytes(4), "the time of writing is no part of a bundle"
     io.save(io.load(path), path)
     assert path.read_bytes() == first
     assert list(tmp_path.iterdir()) == [path]
@@ -69,6 +71,7 @@ def zipped(document: object) -> bytes:
         (b"plain text", "not a wwwm-doctor bundle"),
         (BODY[:40] + bytes(b ^ 0x55 for b in BODY[40:60]) + BODY[60:], "not a wwwm-doctor bundle"),
         (BODY[:-5] + b"\0\0\0\0\0", "not a wwwm-doctor bundle"),
+        (zlib.compress(b"{}"), "not a wwwm-doctor bundle"),
         (gzip.compress(b"not json"), "not a wwwm-doctor bundle"),
         (zipped([]), "not a wwwm-doctor bundle"),
         (zipped({"tool": "other"}), "not a wwwm-doctor bundle"),

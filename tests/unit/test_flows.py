@@ -207,13 +207,14 @@ HOSTS = (
     "localhost:80",
     "redis.example:6379",
     "redis.other:6379",
+    "redis.shop.example:6379",
 )
-OUTSIDE = {"db.example:27017", "203.0.113.9:5432", "redis.example:6379", "redis.other:6379"}
+OUTSIDE = {"db.example:27017", "203.0.113.9:5432", *HOSTS[-3:]}
 
 
 def egress_stage(needs: tuple[str, ...] = HOSTS) -> Stage:
-    """Make a stage with a pod on n2 that depends on these."""
-    app = pod("shop/app", "n2", "10.244.2.7", ready=False, needs=needs)
+    """Make a stage with a pod on n3 that depends on these."""
+    app = pod("shop/app", "n3", "10.244.3.7", ready=False, needs=needs)
     redis = service("shop/redis", "10.96.0.60", ServicePort("", 6379))
     return stage(4, app, redis, waves=[Wave.EGRESS])
 
@@ -235,7 +236,7 @@ def test_the_way_out_is_tried_from_the_dependants_node_and_from_others() -> None
     flows = plan_egress(egress_stage(("203.0.113.9:5432",)), ())
     kinds = (VantageKind.POD, VantageKind.NODE)
     assert {(f.vantage.node, f.vantage.kind) for f in flows} == {
-        (n, k) for n in ("n2", "n0", "n1") for k in kinds
+        (n, k) for n in ("n3", "n0", "n1") for k in kinds
     }
     assert plan_egress(stage(waves=[Wave.DNS]), ()) == ()
 

@@ -163,6 +163,7 @@ WORDS = st.sampled_from(
         "!",
         "\n",
         "FLANNEL_MTU=",
+        "\nFLANNEL_MTU=²\n",
         "=",
         "{",
         "}",

@@ -219,7 +219,25 @@ def test_a_frame_whose_head_is_odd_is_left_out(head: str) -> None:
     assert read_frames(f"@@ {head}\nout\n@- 0\n@@ end\n") == {}
 
 
-PIECES = st.sampled_from(["@@ ", "@- ", "@@ end", "0", "1", " ", "\n", "1.5", "-", "nan", "٣", "x"])
+PIECES = st.sampled_from(
+    [
+        "@@ 0 1 1.0 2.0\n",
+        "@@ 1 x 1 1\n",
+        "@@ 2 1 1 y\n",
+        "@@ ",
+        "@- ",
+        "@@ end",
+        "0",
+        "1",
+        " ",
+        "\n",
+        "1.5",
+        "-",
+        "nan",
+        "٣",
+        "x",
+    ]
+)
 
 
 @given(st.lists(PIECES | st.text(max_size=3)).map("".join))
