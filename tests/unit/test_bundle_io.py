@@ -71,7 +71,7 @@ def zipped(document: object) -> bytes:
         (b"plain text", "not a wwwm-doctor bundle"),
         (BODY[:40] + bytes(b ^ 0x55 for b in BODY[40:60]) + BODY[60:], "not a wwwm-doctor bundle"),
         (BODY[:-5] + b"\0\0\0\0\0", "not a wwwm-doctor bundle"),
-        (zlib.compress(b"{}"), "not a wwwm-doctor bundle"),
+        (zlib.compress(msgspec.json.encode(WHOLE)), "not a wwwm-doctor bundle"),
         (gzip.compress(b"not json"), "not a wwwm-doctor bundle"),
         (zipped([]), "not a wwwm-doctor bundle"),
         (zipped({"tool": "other"}), "not a wwwm-doctor bundle"),
