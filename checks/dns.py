@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from checks.common import and_list, ids
+from checks.common import and_list, ids, security_group
 from doctor.contract import check
 from doctor.model.evidence import (
     Backend,
@@ -231,6 +231,7 @@ class _World(NamedTuple):
     networks: NodeNetworks
     flannel: Flannel
     nets: list[str]
+    address: str
 
 
 class _Ask(NamedTuple):
@@ -308,7 +309,10 @@ def udp_and_tcp(
     items = nodes.items if nodes else ()
     nets = [n for i in items for n in (i.spec.pod_cidr, i.address) if n]
     nets += [e.address for e in backend.endpoints]
-    world = _World(dns, backend, flows, networks or NodeNetworks(), flannel or Flannel(), nets)
+    address = next((n.address for n in items if n.address), "")
+    world = _World(
+        dns, backend, flows, networks or NodeNetworks(), flannel or Flannel(), nets, address
+    )
     asks = list(_asks(world))
     service = _service_asks(world)
     yield from _filtered(world, asks, service)
@@ -557,7 +561,8 @@ def _open(world: _World, place: _Place, what: str) -> tuple[Remediation, ...]:
         title = f"Allow port {port} from pods and nodes in the nodes' security group"
         # Routed packets carry the pods' addresses, which a remote group need not hold.
         pods = [f"--remote-ip {world.flannel.network}"] if world.flannel.network else []
-        commands = [
+        commands = [security_group(world.address)] if world.address else []
+        commands += [
             f"openstack security group rule create --protocol {name} --dst-port {port} "
             f'{remote} "$SECURITY_GROUP"'
             for name in names.split("+")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 from typing import NamedTuple
 
-from checks.common import and_list, ids
+from checks.common import and_list, ids, security_group
 from doctor.contract import check
 from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes
 from doctor.model.failure import Failure
@@ -526,7 +526,7 @@ def _mend(world: _World, code: Code, group: _Class) -> tuple[Remediation, ...]:
     if code is OVERLAY_UDP_FILTERED:
         protocol, _, number = world.mesh.overlay.partition("/")
         title = f"Allow {protocol.upper()} {number} among the nodes in their security group"
-        commands = [port.format(n.address) + ' -c "Security Groups" --long' for n in nodes[:3]]
+        commands = [security_group(n.address) for n in nodes[:1]]
         rule = f"--protocol {protocol} --dst-port {number} --remote-group"
         commands.append(
             f'openstack security group rule create {rule} "$SECURITY_GROUP" "$SECURITY_GROUP"'

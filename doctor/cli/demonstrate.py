@@ -3,7 +3,7 @@
 from importlib.resources import files
 
 from doctor.bundle.io import loads
-from doctor.cli.examine import show
+from doctor.cli.output import show
 from doctor.engine.registry import load
 from doctor.engine.run import diagnose
 from doctor.errors import UsageError
@@ -35,4 +35,5 @@ def demonstrate(name: str | None, *, listing: bool, verbose: bool) -> str:
     bundle = loads(body, f"the recording {chosen}")
     checks = tuple(c for c in load() if c.id in bundle.question.checks)
     title = f"Recording: {RECORDINGS[chosen]}\n\n"
-    return title + show(diagnose(bundle, checks), verbose)
+    more = "" if name else "\nOther recordings: wwwm-doctor demo --list\n"
+    return title + show(diagnose(bundle, checks), verbose=verbose) + more

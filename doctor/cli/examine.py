@@ -1,29 +1,22 @@
 """What ``run``, ``check`` and ``explain`` do."""
 
-import os
-import shutil
-import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import click
 import msgspec
 
 from doctor.bundle.io import load as load_bundle
 from doctor.bundle.io import save
 from doctor.bundle.schema import Bundle, Question
+from doctor.cli.output import Output, outputs_of, progress, writable, write
 from doctor.contract import Check
-from doctor.engine.registry import codes, load, select
+from doctor.engine.registry import codes, load, select, suggestion
 from doctor.engine.run import diagnose
 from doctor.errors import DoctorError, UsageError
 from doctor.evidence.tables import needs_of
 from doctor.model.target import parse_target
 from doctor.model.verdict import Outcome, Result
-from doctor.render.json_ import render_json
 
-__all__ = ["Wish", "examine", "explanation", "show"]
-
-_FORMATS = ("terminal", "json")
+__all__ = ["Wish", "examine", "explanation"]
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -54,19 +47,42 @@ def examine(names: tuple[str, ...], given: dict[str, object]) -> int:
         The exit code.
     """
     wish = msgspec.convert(given, Wish)
-    outputs = _outputs(wish.outputs)
+    outputs = outputs_of(wish.outputs)
+    machine = tuple(o for o in outputs if o.format != "terminal")
     try:
+        _forbid_contradictions(wish)
+        writable(o.path for o in (*outputs, Output("bundle", wish.save)))
         result = _result(names, wish)
     except DoctorError as error:
-        result = Result(outcome=Outcome.ERROR, exit_code=2, message=str(error))
-        _write(result, tuple((f, p) for f, p in outputs if f != "terminal"), wish)
+        write(Result(outcome=Outcome.ERROR, exit_code=2, message=str(error)), machine)
         raise
     except KeyboardInterrupt:
         result = Result(outcome=Outcome.INTERRUPTED, exit_code=130, message="interrupted")
-        _write(result, tuple((f, p) for f, p in outputs if f != "terminal"), wish)
+        write(result, machine)
     else:
-        _write(result, outputs, wish)
+        write(result, outputs, verbose=wish.verbose)
     return result.exit_code
+
+
+def _forbid_contradictions(wish: Wish) -> None:
+    """Refuse options that only a cluster can answer, beside a bundle.
+
+    Raises:
+        UsageError: There are such options.
+    """
+    if wish.bundle is None:
+        return
+    given = {
+        "--url": wish.urls,
+        "--kubeconfig": wish.kubeconfig,
+        "--context": wish.context,
+        "--no-probe": wish.no_probe,
+        "--probe-image": wish.probe_image,
+        "--save": wish.save,
+    }
+    for name, value in given.items():
+        if value:
+            raise UsageError(f"{name} asks a cluster; it cannot be given with --bundle")
 
 
 def _result(names: tuple[str, ...], wish: Wish) -> Result:
@@ -97,89 +113,30 @@ def _gather(checks: tuple[Check, ...], wish: Wish) -> Bundle:
         urls=wish.urls, checks=tuple(c.id for c in checks), probing=not wish.no_probe
     )
     needs = needs_of(tuple(n.type for c in checks for n in c.needs))
-    options = Options(
-        probing=not wish.no_probe, probe_image=wish.probe_image, note=_progress(wish.quiet)
-    )
     api = connect(wish.kubeconfig, wish.context, wish.request_timeout)
-    return gather(api, question, needs, options)
-
-
-def _progress(quiet: bool) -> Callable[[str], None]:
-    """Return what shows progress: a line on stderr that replaces itself, on a terminal only."""
-    if quiet or not sys.stderr.isatty():
-        return lambda _line: None
-    return lambda line: click.echo(f"\r\x1b[2K{line} ...", err=True, nl=False)
-
-
-def _outputs(given: Iterable[str]) -> tuple[tuple[str, Path | None], ...]:
-    """Understand ``FORMAT`` and ``FORMAT=FILE``."""
-    found = tuple(_output(text) for text in given) or (("terminal", None),)
-    if sum(path is None for _, path in found) > 1:
-        raise UsageError("--output: only one format can go to stdout; give the others a file")
-    return found
-
-
-def _output(text: str) -> tuple[str, Path | None]:
-    """Understand one --output."""
-    name, found, path = text.partition("=")
-    if name not in _FORMATS:
-        raise UsageError(f"--output: no format is called {name!r}; formats: {', '.join(_FORMATS)}")
-    if found and not path:
-        raise UsageError(f"--output: {text!r} names no file")
-    return name, Path(path) if path else None
-
-
-def _write(result: Result, outputs: Iterable[tuple[str, Path | None]], wish: Wish) -> None:
-    """Write the result in each format."""
-    if sys.stderr.isatty() and not wish.quiet:
-        click.echo("\r\x1b[2K", err=True, nl=False)
-    for name, path in outputs:
-        if path is None:
-            text = render_json(result) if name == "json" else show(result, wish.verbose)
-            click.echo(text, nl=False)
-            continue
-        text = render_json(result) if name == "json" else _plain(result, wish.verbose)
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"--output: cannot write {path}: {error.strerror}") from error
-
-
-def _plain(result: Result, verbose: bool) -> str:
-    """Render for a file."""
-    from doctor.render.terminal import render_terminal
-
-    return render_terminal(result, width=None, color=False, ascii_only=False, verbose=verbose)
-
-
-def show(result: Result, verbose: bool) -> str:
-    """Render for this terminal: its width, its character set, its colours if it has any."""
-    from doctor.render.terminal import render_terminal
-
-    terminal = sys.stdout.isatty()
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    return render_terminal(
-        result,
-        width=shutil.get_terminal_size().columns if terminal else None,
-        color=terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
-        ascii_only=encoding != "utf8",
-        verbose=verbose,
-    )
+    with progress(quiet=wish.quiet) as note:
+        options = Options(probing=not wish.no_probe, probe_image=wish.probe_image, note=note)
+        return gather(api, question, needs, options)
 
 
 def explanation(name: str) -> str:
-    """Return the page of a code or a check.
+    """Return the page of a code or a check, or of all checks of a link.
 
     Raises:
-        UsageError: There is neither.
+        UsageError: There is none.
     """
-    from doctor.render.explain import explain_check, explain_code
+    from doctor.render.explain import explain_check, explain_code, list_checks
 
     checks = load()
-    code = codes(checks).get(name.upper().replace("-", "_"))
+    known = codes(checks)
+    code = known.get(name.upper().replace("-", "_"))
     if code is not None:
         return explain_code(code, checks)
-    check = next((c for c in checks if c.id == name), None)
-    if check is None:
-        raise UsageError(f"no code or check is called {name!r}; `wwwm-doctor list` shows all")
-    return explain_check(check)
+    check = next((c for c in checks if c.id == name.lower()), None)
+    if check is not None:
+        return explain_check(check)
+    of_link = tuple(c for c in checks if c.link.value == name.lower())
+    if of_link:
+        return list_checks(of_link)
+    hint = suggestion(name, (*known, *(c.id for c in checks), *(c.link.value for c in checks)))
+    raise UsageError(f"no code or check is called {name!r}{hint}; `wwwm-doctor list` shows all")

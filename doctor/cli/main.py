@@ -1,5 +1,6 @@
 """The entry point: ``wwwm-doctor`` and ``kubectl wwwm-doctor``."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,6 +15,10 @@ from doctor.cli.duration import Duration
 from doctor.errors import DoctorError
 
 __all__ = ["cli", "main"]
+
+_INTERNAL = 1
+_USAGE = 2
+_INTERRUPTED = 130
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -58,8 +63,8 @@ def _output_options() -> tuple[Callable[[F], F], ...]:
 
 @cli.command()
 @_cluster_options
-def run(**given: object) -> None:
-    r"""Walk the whole chain.
+def run(**given: object) -> int:
+    """Walk the whole chain.
 
     \b
     Examples:
@@ -67,26 +72,26 @@ def run(**given: object) -> None:
       wwwm-doctor run --url http://shop.example.org/ --output json
       wwwm-doctor run --save evidence.bundle
       wwwm-doctor run --bundle evidence.bundle
-    """
+    """  # noqa: D301
     from doctor.cli.examine import examine
 
-    sys.exit(examine(names=(), given=given))
+    return examine(names=(), given=given)
 
 
-@cli.command()
+@cli.command(short_help="Look at one link of the chain, or at single checks.")
 @click.argument("names", nargs=-1, required=True, metavar="LINK|ID...")
 @_cluster_options
-def check(names: tuple[str, ...], **given: object) -> None:
-    r"""Look at one link of the chain, or at single checks, and at what they cross.
+def check(names: tuple[str, ...], **given: object) -> int:
+    """Look at one link of the chain, or at single checks, and at what they cross.
 
     \b
     Examples:
       wwwm-doctor check dns
       wwwm-doctor check dns.udp-and-tcp webhook
-    """
+    """  # noqa: D301
     from doctor.cli.examine import examine
 
-    sys.exit(examine(names=names, given=given))
+    return examine(names=names, given=given)
 
 
 @cli.command(name="list")
@@ -127,16 +132,38 @@ def main() -> None:
     """Run the command line; what the user did wrong is one line and exit code 2."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        code = cli.main(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = _INTERRUPTED
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        code = _fail(error.format_message(), error.exit_code)
     except DoctorError as error:
-        from doctor.render.text import inert
+        code = _fail(str(error), _USAGE)
+    except BrokenPipeError:
+        # Whoever read has seen enough.
+        code = _discard_output()
+    except OSError as error:
+        _discard_output()
+        code = _fail(f"cannot write the output: {error.strerror or error}", _USAGE)
+    except Exception as error:
+        if os.environ.get("WWWM_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        code = _fail(f"internal error: {what} (WWWM_DEBUG=1 shows where)", _INTERNAL)
+    sys.exit(code if isinstance(code, int) else 0)
 
-        click.echo(f"wwwm-doctor: {inert(str(error))}", err=True)
-        sys.exit(2)
+
+def _fail(message: str, code: int) -> int:
+    """Say in one line what is wrong."""
+    from doctor.render.text import inert
+
+    click.echo(f"wwwm-doctor: {inert(' '.join(message.split()))}", err=True)
+    return code
+
+
+def _discard_output() -> int:
+    """Point stdout nowhere, so that the interpreter's last flush does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0

@@ -56,6 +56,12 @@ class _Page(msgspec.Struct):
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
 
 
+class _Version(msgspec.Struct, rename="camel"):
+    """What /version says."""
+
+    git_version: str = ""
+
+
 class _Status(msgspec.Struct):
     """What the API server says of a refusal."""
 
@@ -264,7 +270,17 @@ def connect(kubeconfig: str | None, context: str | None, seconds: float) -> Api:
         raise ClusterError(f"the API server {api.server} does not accept these credentials")
     if answer.status == 0:
         raise ClusterError(f"the API server {api.server} cannot be reached: {answer.reason}")
+    if answer.ok and not _is_kubernetes(answer.body):
+        raise ClusterError(f"{api.server} answers, but not as a Kubernetes API server does")
     return api
+
+
+def _is_kubernetes(body: bytes) -> bool:
+    """Say whether an answer to /version is an API server's, and no login page's."""
+    try:
+        return bool(msgspec.json.decode(body, type=_Version).git_version)
+    except msgspec.DecodeError:
+        return False
 
 
 def _client(kubeconfig: str | None, context: str | None) -> Any:
@@ -275,7 +291,9 @@ def _client(kubeconfig: str | None, context: str | None) -> Any:
     configuration = client.Configuration()
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
     files = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    present = [f for f in files.split(os.pathsep) if f and Path(f).is_file()]
+    # as for kubectl, only the variable is a list
+    named = [kubeconfig] if kubeconfig else files.split(os.pathsep)
+    present = [f for f in named if f and Path(f).is_file()]
     if not present and in_cluster and not kubeconfig:
         try:
             config.load_incluster_config(  # type: ignore[no-untyped-call]
@@ -285,7 +303,8 @@ def _client(kubeconfig: str | None, context: str | None) -> Any:
             raise ClusterError(f"the pod's service account: {_line(str(error))}") from error
         return client.ApiClient(configuration)
     if not present:
-        raise ClusterError(f"no kubeconfig: {files} does not exist; give --kubeconfig FILE")
+        what = "is a directory" if Path(files).is_dir() else "does not exist"
+        raise ClusterError(f"no kubeconfig: {files} {what}; give --kubeconfig FILE")
     try:
         config.load_kube_config(  # type: ignore[no-untyped-call]
             config_file=os.pathsep.join(present),
@@ -293,7 +312,11 @@ def _client(kubeconfig: str | None, context: str | None) -> Any:
             client_configuration=configuration,
         )
     except ConfigException as error:
+        if context and context in str(error):
+            raise ClusterError(f"the kubeconfig {files} has no context {context!r}") from error
         raise ClusterError(f"the kubeconfig {files} is broken: {_line(str(error))}") from error
+    except TypeError as error:
+        raise ClusterError(f"the kubeconfig {files} is broken: it is no YAML mapping") from error
     except Exception as error:  # the loader raises YAML, binascii, type and key errors as they come
         raise ClusterError(f"the kubeconfig {files} is broken: {_line(str(error))}") from error
     if not str(configuration.host).startswith(("http://", "https://")):

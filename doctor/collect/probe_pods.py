@@ -242,10 +242,11 @@ def _list(api: Api, path: str, kind: type[T]) -> list[T]:
     answer = api.call("GET", path)
     if not answer.ok:
         return []
-    return [
-        msgspec.json.decode(i, type=kind)
-        for i in msgspec.json.decode(answer.body, type=_List).items
-    ]
+    try:
+        items = msgspec.json.decode(answer.body, type=_List).items
+        return [msgspec.json.decode(i, type=kind) for i in items]
+    except msgspec.DecodeError:
+        return []
 
 
 def _running(pod: Pod) -> bool:

@@ -1,5 +1,6 @@
 """The checks that are installed, found by entry point, and how a selection is understood."""
 
+import difflib
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
@@ -8,7 +9,7 @@ from doctor.errors import UsageError
 from doctor.model.finding import Code
 from doctor.model.link import Link
 
-__all__ = ["GROUP", "codes", "load", "select"]
+__all__ = ["GROUP", "codes", "load", "select", "suggestion"]
 
 GROUP = "wwwm_doctor.checks"
 
@@ -55,7 +56,7 @@ def select(checks: tuple[Check, ...], names: Iterable[str]) -> tuple[Check, ...]
     Raises:
         UsageError: A name is neither a link nor a check's id.
     """
-    wanted = tuple(names)
+    wanted = tuple(name.lower() for name in names)
     if not wanted:
         return checks
     links = {c.link.value for c in checks}
@@ -63,12 +64,21 @@ def select(checks: tuple[Check, ...], names: Iterable[str]) -> tuple[Check, ...]
     for name in wanted:
         if name not in links | ids:
             known = ", ".join(k.value for k in Link if k.value in links)
+            hint = suggestion(name, (*links, *ids))
             raise UsageError(
-                f"no link or check is called {name!r}; links: {known}; `wwwm-doctor list` shows all"
+                f"no link or check is called {name!r}{hint}; links: {known};"
+                " `wwwm-doctor list` shows all"
             )
     chosen = {c.link for c in checks if c.id in wanted or c.link.value in wanted}
     crossed = {below for link in chosen for below in _CROSSES[link]}
     return tuple(c for c in checks if c.id in wanted or c.link.value in wanted or c.link in crossed)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a hint at what a misspelt name may have meant; empty where nothing is near."""
+    by_case = {k.lower(): k for k in sorted(known)}
+    near = difflib.get_close_matches(name.lower(), by_case, n=1, cutoff=0.75)
+    return f" (did you mean {by_case[near[0]]}?)" if near else ""
 
 
 def codes(checks: Iterable[Check]) -> dict[str, Code]:

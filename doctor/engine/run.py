@@ -1,5 +1,6 @@
 """Run checks over evidence, and settle what it all means."""
 
+import shlex
 from collections.abc import Iterable
 
 import msgspec
@@ -13,6 +14,7 @@ from doctor.model.evidence import Evidence, TargetFlows
 from doctor.model.finding import Finding, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose
 from doctor.model.hop import Hop
+from doctor.model.link import Link
 from doctor.model.verdict import (
     CheckResult,
     Diagnosis,
@@ -25,6 +27,9 @@ from doctor.model.verdict import (
 )
 
 __all__ = ["EXIT_CODES", "diagnose"]
+
+_TARGETED = {Link.SERVICE, Link.METALLB, Link.INGRESS, Link.HOST_PROXY}
+"""Links that look at what the URLs asked for cross."""
 
 EXIT_CODES = {
     Outcome.HEALTHY: 0,
@@ -59,7 +64,7 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
         targets=_targets(tables, diagnoses),
         diagnoses=diagnoses,
         checks=results,
-        notices=notices(tables, {type_ for c in results for type_ in (c.link,)}),
+        notices=notices(tables, {c.link for c in results}),
         stats=_stats(bundle),
     )
 
@@ -75,7 +80,7 @@ def _judge(check: Check, tables: Tables) -> CheckResult:
     if absent:
         return _result(check, Verdict.SKIPPED, detail=absent)
     try:
-        findings = tuple(check.judge(**given))
+        findings = tuple(_asked_again(f, tables) for f in check.judge(**given))
     except Exception as error:  # noqa: BLE001 - one check's bug must not stop the others
         return _result(check, Verdict.CRASHED, detail=f"{type(error).__name__}: {error}")
     gaps = tuple(dict.fromkeys(g for t in required for g in t.gaps))
@@ -84,6 +89,16 @@ def _judge(check: Check, tables: Tables) -> CheckResult:
         return _result(check, Verdict.INSUFFICIENT if missing else Verdict.PASS, gaps=gaps)
     failed = any(f.severity is Severity.FAIL for f in findings)
     return _result(check, Verdict.FAIL if failed else Verdict.WARN, findings, gaps)
+
+
+def _asked_again(finding: Finding, tables: Tables) -> Finding:
+    """Let what verifies a fix ask the same targets: without --url it would ask others."""
+    urls = tables.world.bundle.question.urls
+    if finding.code.link not in _TARGETED or not urls:
+        return finding
+    more = "".join(f" --url {shlex.quote(u)}" for u in urls)
+    mends = tuple(msgspec.structs.replace(r, verify=r.verify + more) for r in finding.remediation)
+    return msgspec.structs.replace(finding, remediation=mends)
 
 
 def _result(

@@ -75,8 +75,8 @@ def render_terminal(
     page = _Page(width=width, color=color, ascii_only=ascii_only, verbose=verbose)
     full = verbose or result.outcome is not Outcome.HEALTHY or bool(result.diagnoses)
     _chain(page, stations(result), full=full)
+    _targets(page, result.targets)
     if full:
-        _targets(page, result.targets)
         for diagnosis in result.diagnoses:
             _diagnosis(page, diagnosis)
         _notices(page, result.notices)

@@ -47,13 +47,22 @@ def test_an_id_brings_itself_and_not_its_neighbours() -> None:
     assert ids("dns.udp-and-tcp", "dns") == ids("dns")
 
 
+def test_links_are_known_in_any_case() -> None:
+    assert ids("DNS") == ids("dns")
+
+
+def test_a_misspelt_name_brings_a_suggestion() -> None:
+    with pytest.raises(UsageError, match=r"'dnss' \(did you mean dns\?\)"):
+        select(INSTALLED, ("dnss",))
+
+
 def test_the_order_of_names_does_not_matter() -> None:
     chosen = select(INSTALLED, ("service", "node"))
     assert chosen == select(INSTALLED, ("node", "service"))
     assert list(chosen) == [c for c in INSTALLED if c in chosen]
 
 
-@pytest.mark.parametrize("name", ["nonsense", "dns.", "dns.nonsense", "DNS", "", "dns\n"])
+@pytest.mark.parametrize("name", ["nonsense", "dns.", "dns.nonsense", "", "dns\n"])
 def test_an_unknown_name_is_refused_with_those_that_are_known(name: str) -> None:
     with pytest.raises(UsageError, match="no link or check is called") as caught:
         select(INSTALLED, ("node", name))

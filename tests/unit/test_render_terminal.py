@@ -292,6 +292,9 @@ def test_healthy_is_quiet() -> None:
 ✔ node        pass  2 checks
 ✔ kube-proxy  pass  1 check
 
+targets
+  ✔ http://shop.example.com/  reachable (HTTP 200)
+
 healthy: nothing found in 4.2 s (38 API requests, 120 probes, 3 nodes)
 """
     )
