@@ -125,6 +125,9 @@ HANDLERS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
 }
 
 
+ALONE: Final = ("up", "down", "status", "faults")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.lab",
@@ -141,7 +144,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Do what the command line says."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.rest and options.command in ALONE:
+        parser.error(f"{options.command} takes no arguments; options stand before it")
     try:
         HANDLERS[options.command](options)
     except MissingError as error:
