@@ -6,9 +6,9 @@ import msgspec
 
 from checks.common import and_list, ids
 from doctor.contract import Check, check
-from doctor.model.evidence import EgressFlows, Flannel
+from doctor.model.evidence import Backends, EgressFlows, Flannel, TargetFlows
 from doctor.model.failure import Failure
-from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role
+from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role, Severity
 from doctor.model.flow import Observation, Purpose, VantageKind
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.link import Link
@@ -116,7 +116,12 @@ class _Case(msgspec.Struct, frozen=True):
         EGRESS_FROM_SOME_NODES,
     ),
 )
-def reachable(flows: EgressFlows, flannel: Flannel | None) -> Iterator[Finding]:
+def reachable(
+    flows: EgressFlows,
+    flannel: Flannel | None,
+    backends: Backends | None = None,
+    targets: TargetFlows | None = None,
+) -> Iterator[Finding]:
     """Look up and connect to what failing pods depend on.
 
     What it looks at:
@@ -150,10 +155,11 @@ def reachable(flows: EgressFlows, flannel: Flannel | None) -> Iterator[Finding]:
     for code in dict.fromkeys(c.code for c in cases):
         alike = [c for c in cases if c.code is code]
         whole = {c.subject for c in alike} >= set(subjects)
-        if code in _CLASSES and len(alike) > 1 and whole:
-            yield _say(alike, flows, flannel)
-        else:
-            yield from (_say([c], flows, flannel) for c in alike)
+        together = code in _CLASSES and len(alike) > 1 and whole
+        for group in [alike] if together else [[c] for c in alike]:
+            found = _say(group, flows, flannel)
+            aside = _aside(group, flows, backends, targets)
+            yield msgspec.structs.replace(found, severity=Severity.WARN) if aside else found
 
 
 CHECKS: tuple[Check, ...] = (reachable,)
@@ -217,6 +223,21 @@ def _control(flows: EgressFlows, hosts: set[str]) -> Observation | None:
 
 
 # ---- saying -------------------------------------------------------------------------------------
+
+
+def _aside(
+    cases: list[_Case],
+    flows: EgressFlows,
+    backends: Backends | None,
+    targets: TargetFlows | None,
+) -> bool:
+    """Say whether only pods that no URL asked for crosses depend on this."""
+    if targets is None or targets.derived or not targets.urls or not backends or backends.gaps:
+        return False
+    subjects = {c.subject for c in cases}
+    users = {p.key for s, pods in flows.wanted_by if s in subjects for p in pods}
+    site = {p.key for b in backends.items for p in b.pods}
+    return bool(users) and not users & site
 
 
 def _say(cases: list[_Case], flows: EgressFlows, flannel: Flannel | None) -> Finding:

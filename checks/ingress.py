@@ -1,5 +1,6 @@
 """The ingress controller: does it run, does it take the Ingress, and does it know the host?"""
 
+import ipaddress
 import json
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
@@ -14,7 +15,7 @@ from doctor.model.evidence import (
     Proxy,
     TargetFlows,
 )
-from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role
+from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role, Severity
 from doctor.model.flow import Observation, Purpose
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.kube import Ingress, IngressRule, Pod
@@ -336,6 +337,8 @@ def _not_served(ingress: Ingress, hop: Hop, table: Ingresses, first: Hop | None)
             f"api:ingresses/{ingress.key}",
             *(f"api:ingressclasses/{c.name}" for c in table.classes),
         ),
+        # a controller of a product that is not recognised may serve it all the same
+        severity=Severity.WARN if unrecognised and not table.hosts else Severity.FAIL,
         confidence=Confidence.LIKELY if unrecognised else Confidence.CERTAIN,
         consequence_of=(first,) if first else (),
         remediation=_reclass(ingress, served),
@@ -401,12 +404,26 @@ def _add_rule(asked: str, near: tuple[Ingress, IngressRule] | None) -> Remediati
     if near is None:
         return _mend(f"Create an Ingress for {asked}", "kubectl get ingress -A")
     ingress, rule = near
+    if _is_address(asked):
+        return _mend(
+            f"Ask by a name: rules match the host, and that of Ingress {ingress.key} is {rule.host}",
+            f"curl -i -H 'Host: {rule.host}' http://{asked}/",
+        )
     value = {"host": _plain(asked), "http": {"paths": _paths(rule)}}
     steps = json.dumps([{"op": "add", "path": "/spec/rules/-", "value": value}])
     return _mend(
         f"Add a rule for {asked} to Ingress {ingress.key}",
         f"kubectl -n {ingress.namespace} patch ingress {ingress.name} --type=json -p '{steps}'",
     )
+
+
+def _is_address(host: str) -> bool:
+    """Say whether a host is an IP address, which no rule can name."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _paths(rule: IngressRule) -> list[object]:

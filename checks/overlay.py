@@ -550,7 +550,8 @@ def _mend(world: _World, code: Code, group: _Class) -> tuple[Remediation, ...]:
 
 def _at_ends(world: _World, pair: Pair) -> list[tuple[str, _Fault]]:
     """Return the first kind of fault that was read on either node of a pair."""
-    for read in (_route, _public_ip, _device, _firewall):
+    # a device that is down takes its routes along
+    for read in (_device, _route, _public_ip, _firewall):
         found = [(a, read(world, a, b)) for a, b in (pair, pair[::-1])]
         faults = [(n, f) for n, f in found if f]
         if faults:

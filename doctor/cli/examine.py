@@ -7,7 +7,7 @@ import msgspec
 from doctor.bundle.io import load as load_bundle
 from doctor.bundle.io import save
 from doctor.bundle.schema import Bundle, Question
-from doctor.cli.output import Output, outputs_of, progress, writable, write
+from doctor.cli.output import Output, outputs_of, progress, warn, writable, write
 from doctor.contract import Check
 from doctor.engine.registry import codes, load, select, suggestion
 from doctor.engine.run import diagnose
@@ -115,7 +115,9 @@ def _gather(checks: tuple[Check, ...], wish: Wish) -> Bundle:
     needs = needs_of(tuple(n.type for c in checks for n in c.needs))
     api = connect(wish.kubeconfig, wish.context, wish.request_timeout)
     with progress(quiet=wish.quiet) as note:
-        options = Options(probing=not wish.no_probe, probe_image=wish.probe_image, note=note)
+        options = Options(
+            probing=not wish.no_probe, probe_image=wish.probe_image, note=note, warn=warn
+        )
         return gather(api, question, needs, options)
 
 

@@ -136,7 +136,7 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
-        code = _INTERRUPTED
+        code = _fail("interrupted", _INTERRUPTED)
     except click.ClickException as error:
         code = _fail(error.format_message(), error.exit_code)
     except DoctorError as error:

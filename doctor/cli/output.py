@@ -13,8 +13,9 @@ import msgspec
 from doctor.errors import UsageError
 from doctor.model.verdict import Result
 from doctor.render.json_ import render_json
+from doctor.render.text import inert
 
-__all__ = ["Output", "outputs_of", "progress", "show", "writable", "write"]
+__all__ = ["Output", "outputs_of", "progress", "show", "warn", "writable", "write"]
 
 _FORMATS = ("terminal", "json")
 
@@ -75,6 +76,11 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda line: click.echo(f"\r\x1b[2K{line} ...", err=True, nl=False)
     finally:
         click.echo("\r\x1b[2K", err=True, nl=False)
+
+
+def warn(line: str) -> None:
+    """Say on stderr what must not be missed, on a terminal or not."""
+    click.echo(f"wwwm-doctor: {inert(line)}", err=True)
 
 
 def write(result: Result, outputs: Iterable[Output], *, verbose: bool = False) -> None:

@@ -54,11 +54,13 @@ class Options(msgspec.Struct, frozen=True):
         probing: Whether to enter pods and to start probe pods.
         probe_image: The image for probe pods, None to choose one per node.
         note: Called with a line on progress.
+        warn: Called with a line on what must not be missed.
     """
 
     probing: bool = True
     probe_image: str | None = None
     note: Callable[[str], None] = lambda _line: None
+    warn: Callable[[str], None] = lambda _line: None
 
 
 class _Run:
@@ -266,7 +268,7 @@ def _pods(run: _Run, world: World) -> Iterator[dict[str, Station]]:
         return
     ready = [n for n in world.linux if n.ready]
     images = {n.name: choose_image(world, n, run.options.probe_image) for n in ready}
-    with probe_pods(run.api, world, images, run.options.note) as started:
+    with probe_pods(run.api, world, images, run.options.note, run.options.warn) as started:
         run.records.extend(started.records)
         yield pod_stations(started)
 

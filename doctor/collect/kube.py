@@ -101,9 +101,9 @@ class Api:
         with self._lock:
             self.requests += 1
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        token = self._client.configuration.get_api_key_with_prefix("authorization")
-        if token:
-            headers["Authorization"] = token
+        for setting in self._client.configuration.auth_settings().values():
+            if setting["in"] == "header" and setting["value"]:
+                headers[setting["key"]] = setting["value"]
         try:
             answer = self._client.rest_client.pool_manager.request(
                 method,

@@ -2,6 +2,8 @@
 
 import contextlib
 import secrets
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -90,7 +92,11 @@ def choose_image(world: World, node: Node, given: str | None = None) -> str:
 
 @contextlib.contextmanager
 def probe_pods(
-    api: Api, world: World, images: dict[str, str], note: Callable[[str], None]
+    api: Api,
+    world: World,
+    images: dict[str, str],
+    note: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Iterator[ProbePodSet]:
     """Start probe pods on nodes, and remove them whatever happens.
 
@@ -99,6 +105,7 @@ def probe_pods(
         world: The cluster.
         images: Image by node name; an empty one is reported as not startable.
         note: Called with a line on progress.
+        warn: Called with a line on what is left in the cluster.
     """
     namespace = f"{MANAGER}-{secrets.token_hex(4)}"
     try:
@@ -112,7 +119,24 @@ def probe_pods(
         yield ProbePodSet(namespace, _await(api, namespace, images, failed))
     finally:
         note("removing probe pods")
-        _remove(api, namespace)
+        with _undisturbed():
+            left = _remove(api, namespace)
+        if left:
+            warn(left)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no second Ctrl-C or SIGTERM cut off the clean-up, which is bounded."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _make_namespace(api: Api, name: str) -> str:
@@ -273,16 +297,17 @@ def _state(node: str, image: str, pod: Pod | None, events: list[Event]) -> Probe
     return ProbePodRecord(node=node, image=image, reason=sandbox[0][:600]) if sandbox else None
 
 
-def _remove(api: Api, namespace: str) -> None:
-    """Delete the pods, by force where they do not go, then their namespace."""
+def _remove(api: Api, namespace: str) -> str:
+    """Delete the pods, by force where they do not go, then their namespace.
+
+    Returns:
+        What is left, and how to remove it; empty where nothing is.
+    """
     path = f"/api/v1/namespaces/{namespace}"
     pods = _list(api, f"{path}/pods", Pod)
     never_started = [p for p in pods if not p.status.pod_ip]
-    api.call(
-        "DELETE",
-        f"{path}/pods",
-        {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 1},
-    )
+    options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 1}
+    api.call("DELETE", f"{path}/pods", options)
     for pod in never_started:
         _force(api, path, pod)
     limit = time.monotonic() + _GONE_SECONDS
@@ -293,7 +318,18 @@ def _remove(api: Api, namespace: str) -> None:
     for pod in pods:
         _force(api, path, pod)
     # The namespace itself is empty now; its controller lets five seconds pass before it ends it.
-    api.call("DELETE", path)
+    answer = api.call("DELETE", path)
+    while not _gone(answer) and time.monotonic() < limit:
+        time.sleep(_POLL)
+        answer = api.call("DELETE", path)
+    if _gone(answer):
+        return ""
+    return f"could not remove namespace {namespace}: {answer.reason}; kubectl delete ns {namespace}"
+
+
+def _gone(answer: ApiAnswer) -> bool:
+    """Say whether a deletion was taken up, or there is nothing to delete."""
+    return answer.ok or answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 
 def _force(api: Api, path: str, pod: Pod) -> None:

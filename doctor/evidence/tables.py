@@ -14,6 +14,7 @@ from doctor.evidence.world import World
 from doctor.model import evidence as model
 from doctor.model.evidence import Evidence
 from doctor.model.flow import Observation, Purpose
+from doctor.model.verdict import Gap
 
 __all__ = ["TABLES", "Source", "Table", "Tables", "Wave", "needs_of"]
 
@@ -65,6 +66,10 @@ _WEBHOOKS = (
     "deployments",
     "statefulsets",
 )
+
+
+_PLANNED_FROM = frozenset({*_PODS, "deployments", "daemonsets", "ingresses", "ipaddresspools"})
+"""Without these, it is not known what to measure: an empty table would look like a clean one."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -145,8 +150,16 @@ class Tables:
     def get(self, kind: type[E]) -> E:
         """Return one table."""
         if kind not in self._built:
-            self._built[kind] = TABLES[kind].build(self)
+            table = TABLES[kind].build(self)
+            if isinstance(table, model.Measured):
+                table = msgspec.structs.replace(table, gaps=(*table.gaps, *self._unread(kind)))
+            self._built[kind] = table
         return cast("E", self._built[kind])
+
+    def _unread(self, kind: type[Evidence]) -> tuple[Gap, ...]:
+        """Say which objects could not be read that flows are planned from."""
+        planned = [s for s in TABLES[kind].sources if s in _PLANNED_FROM]
+        return self.world.gaps(*dict.fromkeys(planned))
 
     def observations(self) -> tuple[Observation, ...]:
         """Return every observation, whatever table it is in."""

@@ -3,11 +3,11 @@
 import pytest
 
 from checks.egress import reachable
-from doctor.model.evidence import EgressFlows, Flannel
+from doctor.model.evidence import Backend, Backends, EgressFlows, Flannel, TargetFlows
 from doctor.model.failure import Failure
-from doctor.model.finding import Confidence
+from doctor.model.finding import Confidence, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
-from doctor.model.kube import DaemonSet, Meta
+from doctor.model.kube import DaemonSet, Meta, Pod
 from tests.rules.factories_site import REFUSED, TIMEOUT, W1, W2, Case, at, pod, seen, verify
 
 MONGO, REDIS = "mongo.example.net:27017", "redis.example.net:6379"
@@ -116,3 +116,20 @@ def test_the_port_is_allowed_and_flannel_is_started_again() -> None:
     inside = next(reachable.judge(out(dial(POD, TIMEOUT), dial(NODE))[0], flannel))
     restart = "kubectl -n kube-flannel rollout restart daemonset kube-flannel-ds"
     assert restart in inside.remediation[0].commands
+
+
+@pytest.mark.parametrize(
+    ("urls", "behind", "severity"),
+    [
+        ((), (), Severity.FAIL),
+        (("http://shop.example.org/",), (pod(),), Severity.FAIL),
+        (("http://shop.example.org/",), (pod("other"),), Severity.WARN),
+    ],
+)
+def test_a_pod_that_no_url_crosses_warns(
+    urls: tuple[str, ...], behind: tuple[Pod, ...], severity: Severity
+) -> None:
+    site = Backends(items=(Backend(key="shop/web", service=None, port=None, pods=behind),))
+    targets = TargetFlows(urls=urls, derived=not urls)
+    found = next(reachable.judge(out(*both(TIMEOUT))[0], None, site, targets))
+    assert found.severity is severity

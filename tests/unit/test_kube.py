@@ -241,3 +241,31 @@ def test_the_api_server_going_away_is_an_answer_too(tmp_path: Path) -> None:
     assert (answer.ok, answer.status) == (False, 0)
     assert "\n" not in answer.reason
     assert answer.reason
+
+
+def test_the_kubeconfigs_token_is_sent(tmp_path: Path) -> None:
+    """Without it, every answer would be the anonymous user's."""
+    told: list[str | None] = []
+
+    class Handler(_Handler):
+        def respond(self, path: str) -> tuple[int, object]:
+            assert path == "/version"
+            told.append(self.headers.get("Authorization"))
+            return 200, VERSION
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            connect(kubeconfig(tmp_path, url, token="s3cret"), None, 2)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert told == ["Bearer s3cret"]
+
+
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b"[]", {"major": "1"}])
+def test_what_is_no_api_server_is_refused(tmp_path: Path, body: object) -> None:
+    with api_server(lambda _path: (200, body)) as server:
+        refused(kubeconfig(tmp_path, server), "answers, but not as a Kubernetes API server does")
