@@ -108,6 +108,7 @@ def probe_pods(
         warn: Called with a line on what is left in the cluster.
     """
     namespace = f"{MANAGER}-{secrets.token_hex(4)}"
+    refused = ""
     try:
         note("starting probe pods")
         refused = _make_namespace(api, namespace)
@@ -118,11 +119,19 @@ def probe_pods(
         failed = _create(api, namespace, images, tolerations)
         yield ProbePodSet(namespace, _await(api, namespace, images, failed))
     finally:
-        note("removing probe pods")
-        with _undisturbed():
-            left = _remove(api, namespace)
-        if left:
-            warn(left)
+        if not refused:
+            _clean_up(api, namespace, note, warn)
+
+
+def _clean_up(
+    api: Api, namespace: str, note: Callable[[str], None], warn: Callable[[str], None]
+) -> None:
+    """Remove what was made, and say what could not be removed."""
+    note("removing probe pods")
+    with _undisturbed():
+        left = _remove(api, namespace)
+    if left:
+        warn(left)
 
 
 @contextlib.contextmanager
