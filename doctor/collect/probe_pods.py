@@ -108,18 +108,21 @@ def probe_pods(
         warn: Called with a line on what is left in the cluster.
     """
     namespace = f"{MANAGER}-{secrets.token_hex(4)}"
-    refused = ""
+    made = True
     try:
         note("starting probe pods")
-        refused = _make_namespace(api, namespace)
-        if refused:
+        answer = _make_namespace(api, namespace)
+        # Without an answer it may be there all the same.
+        made = answer.ok or not answer.status
+        if not answer.ok:
+            refused = f"namespace {namespace} could not be created: {answer.reason}"
             yield ProbePodSet(namespace, tuple(ProbePodRecord(n, reason=refused) for n in images))
             return
         tolerations = _tolerations(world)
         failed = _create(api, namespace, images, tolerations)
         yield ProbePodSet(namespace, _await(api, namespace, images, failed))
     finally:
-        if not refused:
+        if made:
             _clean_up(api, namespace, note, warn)
 
 
@@ -148,15 +151,14 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _make_namespace(api: Api, name: str) -> str:
-    """Create the run's own namespace; return why that was refused."""
+def _make_namespace(api: Api, name: str) -> ApiAnswer:
+    """Create the run's own namespace."""
     body = {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {"name": name, "labels": {LABEL: MANAGER}},
     }
-    answer = api.call("POST", "/api/v1/namespaces", body)
-    return "" if answer.ok else f"namespace {name} could not be created: {answer.reason}"
+    return api.call("POST", "/api/v1/namespaces", body)
 
 
 def _tolerations(world: World) -> list[dict[str, str]]:
