@@ -1,0 +1,105 @@
+"""What a user gets wrong is one line, before any work is done."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BUNDLE = Path(__file__).parents[2] / "doctor" / "recordings" / "article.bundle"
+
+
+def doctor(
+    *arguments: str, stdout: int | None = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    return subprocess.run(
+        [sys.executable, "-m", "doctor", *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--url", "http://shop.example.org/"),
+        ("--kubeconfig", "x"),
+        ("--context", "x"),
+        ("--no-probe",),
+        ("--probe-image", "x"),
+        ("--save", "x"),
+    ],
+    ids=lambda o: o[0],
+)
+def test_a_bundle_answers_no_other_question(options: tuple[str, ...]) -> None:
+    """An option that would be ignored is refused: its answer would be another question's."""
+    done = doctor("run", "--bundle", str(BUNDLE), *options)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    expected = f"wwwm-doctor: {options[0]} asks a cluster; it cannot be given with --bundle\n"
+    assert done.stderr == expected
+
+
+@pytest.mark.parametrize("option", ["--save", "--output"])
+@pytest.mark.parametrize("place", ["absent/file", ""])
+def test_a_file_that_cannot_be_written_is_noticed_first(
+    tmp_path: Path, option: str, place: str
+) -> None:
+    target = tmp_path / place
+    value = f"json={target}" if option == "--output" else str(target)
+    done = doctor("run", "--kubeconfig", str(tmp_path / "none"), option, value)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "cannot write" in done.stderr or "is a directory" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "list", "demo"])
+def test_a_full_disk_is_one_line(command: str) -> None:
+    arguments = ("run", "--bundle", str(BUNDLE)) if command == "run" else (command,)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = doctor(*arguments, stdout=full.fileno())
+    assert done.returncode == 2
+    assert done.stderr == "wwwm-doctor: cannot write the output: No space left on device\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m doctor list | true"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [("run", "--bogus"), ("check",), ("explain",)])
+def test_usage_is_one_line(arguments: tuple[str, ...]) -> None:
+    done = doctor(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("wwwm-doctor: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_help_shows_examples_line_by_line(command: str) -> None:
+    lines = doctor(command, "--help").stdout.splitlines()
+    examples = lines[lines.index("  Examples:") + 1 :]
+    assert examples[0].startswith(f"    wwwm-doctor {command}")
+    assert not [line for line in lines if "\\b" in line]
+
+
+def test_several_outputs_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    done = doctor("run", "--bundle", str(BUNDLE), "-o", f"json={file}", "-o", "terminal")
+    assert done.returncode == 3
+    assert "DNS_PORT_FILTERED" in done.stdout
+    assert json.loads(file.read_text())["diagnoses"][0]["code"] == "DNS_PORT_FILTERED"
+
+
+def test_a_link_is_explained_by_its_checks() -> None:
+    done = doctor("explain", "dns")
+    assert done.returncode == 0
+    assert {line.split()[0] for line in done.stdout.splitlines()[1:]} >= {"dns.udp-and-tcp"}
