@@ -60,19 +60,15 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _inject(options: argparse.Namespace) -> None:
-    from tests.lab.faults import FAULTS
+    from tests.lab.faults import FAULTS, put_in
 
-    lab, fault = Lab.attach(options.prefix), FAULTS[_one(options, FAULTS)]
-    fault.inject(lab)
-    fault.settled(lab)
+    _tell(f"bites after {put_in(Lab.attach(options.prefix), FAULTS[_one(options, FAULTS)]):.0f} s")
 
 
 def _heal(options: argparse.Namespace) -> None:
-    from tests.lab.faults import FAULTS
+    from tests.lab.faults import FAULTS, mend
 
-    lab, fault = Lab.attach(options.prefix), FAULTS[_one(options, FAULTS)]
-    fault.heal(lab)
-    lab.wait_healthy()
+    _tell(f"healthy after {mend(Lab.attach(options.prefix), FAULTS[_one(options, FAULTS)]):.0f} s")
 
 
 def _faults(_: argparse.Namespace) -> None:

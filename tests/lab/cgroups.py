@@ -60,15 +60,20 @@ def spawn(group: str, home: Path, name: str, *command: str, env: Mapping[str, st
     pid_file = home / f"{name}.spawned"
     pid_file.unlink(missing_ok=True)
     enter = [f"echo $$ > {ROOT / controller / group}/cgroup.procs" for controller in CONTROLLERS]
-    # the id is told last, so that who reads it finds the process in its group
-    told = f"echo $$ > {pid_file}.part && mv {pid_file}.part {pid_file}"
+    # The id is told last, so that who reads it finds the process in its group; and by builtins
+    # alone, as a child of this shell could be taken for the program's own.
+    told = f"echo $$ > {pid_file}"
     become = f'exec "$@" >> {home / name}.log 2>&1 < /dev/null'
     script = " && ".join([*enter, told, become])
     run("setsid", "--fork", "sh", "-c", script, "sh", *command, env=env, cwd=CODE, quiet=True)
-    poll(pid_file.exists, seconds=10, what=f"the start of {name}", every=0.01)
-    pid = int(pid_file.read_text())
+
+    def whole() -> str | None:
+        text = pid_file.read_text() if pid_file.exists() else ""
+        return text if text.endswith("\n") else None
+
+    told_pid = poll(whole, seconds=30, what=f"the start of {name}", every=0.01)
     pid_file.unlink()
-    return pid
+    return int(told_pid or 0)
 
 
 def processes(group: str) -> set[int]:

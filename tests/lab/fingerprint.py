@@ -4,6 +4,7 @@ Counters are left out, and so is what comes and goes while pods do.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
@@ -92,11 +93,12 @@ def normalise(text: str, mtu: int) -> list[str]:
     Returns:
         Sorted where the order means nothing.
     """
-    sections: dict[str, list[str]] = {}
+    # a machine that vanished halfway through has printed some sections only
+    sections: defaultdict[str, list[str]] = defaultdict(list)
     current: list[str] = []
     for line in text.splitlines():
         if line.startswith("## "):
-            current = sections.setdefault(line[3:], [])
+            current = sections[line[3:]]
         elif line.strip():
             current.append(line)
     links = [link for line in sections["links"] if (link := _link(line))]

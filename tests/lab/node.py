@@ -137,7 +137,7 @@ class Node:
         init = (sys.executable, "-m", "tests.lab.init", str(spec))
         environment = {"PATH": PATH, "PYTHONPATH": str(ROOT), "HOME": "/root"}
         outer = cgroups.spawn(self.cgroup, self.home, "init", *unshare, *init, env=environment)
-        pid = poll(lambda: _child_of(outer), seconds=10, what=f"the init of {self.name}")
+        pid = poll(lambda: _child_of(outer), seconds=30, what=f"the init of {self.name}")
         (self.home / "pid").write_text(f"{pid} {start_time(pid or 0)}\n")
 
     def await_ready(self, seconds: float = 120) -> None:
