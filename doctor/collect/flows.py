@@ -20,6 +20,7 @@ from doctor.model.evidence import (
 )
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.kube import Pod, Service
+from doctor.model.node import Link
 from doctor.model.target import Target, parse_target
 
 __all__ = ["Stage", "derived_targets", "plan", "plan_egress", "plan_targets", "plan_upstreams"]
@@ -320,16 +321,14 @@ def _arp(stage: Stage, networks: NodeNetworks, vip: str, announcer: str) -> Iter
                 break
 
 
-def _on_link(links: Iterable[object], address: str) -> str:
+def _on_link(links: Iterable[Link], address: str) -> str:
     """Return the uplink whose network holds an address; empty where none does."""
-    from doctor.model.node import Link
-
     wanted = ipaddress.ip_address(address)
     for link in links:
-        if isinstance(link, Link) and not link.name.startswith(_NOT_UPLINKS):
-            for own in link.addresses:
-                if wanted in ipaddress.ip_interface(own).network:
-                    return link.name
+        if link.name.startswith(_NOT_UPLINKS):
+            continue
+        if any(wanted in ipaddress.ip_interface(own).network for own in link.addresses):
+            return link.name
     return ""
 
 

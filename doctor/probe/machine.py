@@ -4,6 +4,8 @@ import errno
 import socket
 import time
 
+import msgspec
+
 from doctor.model.failure import Failure
 from doctor.model.flow import Flow, FlowKind, Observation
 
@@ -40,8 +42,6 @@ def observe(flow: Flow) -> Observation:
 
 def _timed(seen: Observation, seconds: float) -> Observation:
     """Set how long it took."""
-    import msgspec
-
     return msgspec.structs.replace(seen, seconds=round(seconds, 3))
 
 
