@@ -11,7 +11,7 @@ from doctor.cli.output import Output, outputs_of, progress, warn, writable, writ
 from doctor.contract import Check
 from doctor.engine.registry import codes, load, select, suggestion
 from doctor.engine.run import diagnose
-from doctor.errors import DoctorError, UsageError
+from doctor.errors import BundleError, DoctorError, UsageError
 from doctor.evidence.tables import needs_of
 from doctor.model.target import parse_target
 from doctor.model.verdict import Outcome, Result
@@ -101,7 +101,11 @@ def _result(names: tuple[str, ...], wish: Wish) -> Result:
         bundle = _gather(checks, wish)
         if wish.save:
             save(bundle, wish.save)
-    return diagnose(bundle, checks, fail_on_warn=wish.fail_on == "warn")
+    try:
+        return diagnose(bundle, checks, fail_on_warn=wish.fail_on == "warn")
+    except msgspec.DecodeError as error:
+        # what was gathered here has been decoded before; only a bundle can hold anything else
+        raise BundleError(f"{wish.bundle} is damaged: {error}") from error
 
 
 def _gather(checks: tuple[Check, ...], wish: Wish) -> Bundle:

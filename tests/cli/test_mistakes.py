@@ -1,5 +1,6 @@
 """What a user gets wrong is one line, before any work is done."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -103,3 +104,17 @@ def test_a_link_is_explained_by_its_checks() -> None:
     done = doctor("explain", "dns")
     assert done.returncode == 0
     assert {line.split()[0] for line in done.stdout.splitlines()[1:]} >= {"dns.udp-and-tcp"}
+
+
+def test_a_bundle_with_objects_of_another_shape_is_damaged(tmp_path: Path) -> None:
+    """Whole, of the right version, and yet not what the API gives."""
+    document = json.loads(gzip.decompress(BUNDLE.read_bytes()))
+    for record in document["records"]:
+        if record.get("resource") == "nodes":
+            record["items"] = [{"metadata": "no object"}]
+    forged = tmp_path / "forged.bundle"
+    forged.write_bytes(gzip.compress(json.dumps(document).encode()))
+    done = doctor("run", "--bundle", str(forged))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"wwwm-doctor: {forged} is damaged: ")
+    assert done.stderr.count("\n") == 1
