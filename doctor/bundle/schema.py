@@ -4,6 +4,7 @@ import msgspec
 
 from doctor.model.flow import Observation
 from doctor.model.proxy import HostProxy
+from doctor.model.target import Target, parse_target
 from doctor.model.verdict import Gap
 
 __all__ = [
@@ -102,6 +103,11 @@ class Question(msgspec.Struct, frozen=True):
     urls: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     probing: bool = True
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The URLs, taken apart; they were seen to be valid before they were asked."""
+        return tuple(parse_target(u) for u in self.urls)
 
 
 class Bundle(msgspec.Struct, frozen=True):

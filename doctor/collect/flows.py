@@ -332,11 +332,6 @@ def _on_link(links: Iterable[Link], address: str) -> str:
     return ""
 
 
-def targets(stage: Stage) -> tuple[Target, ...]:
-    """Return the URLs asked for."""
-    return tuple(parse_target(u) for u in stage.tables.world.bundle.question.urls)
-
-
 def derived_targets(tables: Tables) -> tuple[tuple[Target, str], ...]:
     """Derive targets from the Ingress hosts, each with the load balancer address to dial."""
     table = tables.get(Ingresses)
@@ -358,7 +353,7 @@ def plan_targets(tables: Tables, resolved: dict[str, tuple[str, ...]]) -> tuple[
         tables: Evidence so far.
         resolved: Addresses by host, for the URLs that were asked for.
     """
-    given = tuple(parse_target(u) for u in tables.world.bundle.question.urls)
+    given = tables.world.bundle.question.targets
     pairs = (
         [(t, a) for t in given for a in resolved.get(t.host, ())[:1]]
         if given
@@ -405,7 +400,7 @@ def _ingress(stage: Stage) -> Iterator[Flow]:
     """Ask the controllers' pods themselves, from their own node and from others."""
     table = stage.tables.get(Ingresses)
     world = stage.tables.world
-    wanted = targets(stage) or tuple(t for t, _ in derived_targets(stage.tables))
+    wanted = world.bundle.question.targets or tuple(t for t, _ in derived_targets(stage.tables))
     for controller in table.controllers:
         for key in controller.services:
             backend = world.backend(key, _http_port(world.services[key]))

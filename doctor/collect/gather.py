@@ -15,7 +15,6 @@ from doctor.bundle.schema import (
     Bundle,
     FlowRecord,
     GapRecord,
-    NodeRecord,
     ProbePodRecord,
     ProxyRecord,
     Question,
@@ -23,7 +22,7 @@ from doctor.bundle.schema import (
 )
 from doctor.collect.flows import Stage, plan, plan_egress, plan_targets, plan_upstreams
 from doctor.collect.host_proxy import find_proxy, is_local
-from doctor.collect.kube import Api
+from doctor.collect.kube import Api, ApiAnswer
 from doctor.collect.probe_pods import choose_image, probe_pods
 from doctor.collect.resources import RESOURCES, Resource, reduce_items
 from doctor.collect.stations import Station, measure, node_stations, pod_stations, read_node
@@ -146,26 +145,29 @@ def _read_api(run: _Run) -> None:
 def _list(api: Api, resource: Resource) -> ApiRecord:
     """LIST one kind."""
     answer, items = api.pages(resource.path)
-    empty = msgspec.Raw(b"[]")
-    if not answer.ok:
-        return ApiRecord(resource.name, empty, status=answer.status, reason=answer.reason)
-    try:
-        reduced = reduce_items(resource, items)
-    except msgspec.DecodeError as error:
-        reason = f"an object of an unexpected shape: {error}"
-        return ApiRecord(resource.name, empty, status=0, reason=reason)
-    return ApiRecord(resource.name, msgspec.Raw(msgspec.json.encode(reduced)))
+    return _record(resource.name, resource, answer, items)
 
 
 def _configmap(api: Api, key: str) -> ApiRecord:
     """GET one ConfigMap."""
     namespace, _, name = key.partition("/")
     answer = api.call("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-    record = f"configmaps/{key}"
+    items = [msgspec.Raw(answer.body)]
+    return _record(f"configmaps/{key}", RESOURCES["configmaps"], answer, items)
+
+
+def _record(
+    name: str, resource: Resource, answer: ApiAnswer, items: list[msgspec.Raw]
+) -> ApiRecord:
+    """Keep what is judged of objects, or why there are none."""
+    empty = msgspec.Raw(b"[]")
     if not answer.ok:
-        return ApiRecord(record, msgspec.Raw(b"[]"), status=answer.status, reason=answer.reason)
-    reduced = reduce_items(RESOURCES["configmaps"], [msgspec.Raw(answer.body)])
-    return ApiRecord(record, msgspec.Raw(msgspec.json.encode(reduced)))
+        return ApiRecord(name, empty, status=answer.status, reason=answer.reason)
+    try:
+        reduced = reduce_items(resource, items)
+    except msgspec.DecodeError as error:
+        return ApiRecord(name, empty, status=0, reason=f"an object of an unexpected shape: {error}")
+    return ApiRecord(name, msgspec.Raw(msgspec.json.encode(reduced)))
 
 
 def _visit(tables: Tables, needs: frozenset[Source]) -> list[Record]:
@@ -173,7 +175,7 @@ def _visit(tables: Tables, needs: frozenset[Source]) -> list[Record]:
     if Wave.TARGET not in needs:
         return []
     records: list[Record] = []
-    given = [parse_target(u) for u in tables.world.bundle.question.urls]
+    given = tables.world.bundle.question.targets
     resolved: dict[str, tuple[str, ...]] = {}
     for target in given:
         seen = observe(_resolve(target.host, target.url))
@@ -222,18 +224,22 @@ def _probe(run: _Run) -> None:
     """Measure inside the cluster."""
     world = World(run.bundle())
     entered = node_stations(world) if Wave.NODE in run.needs else {}
-    with (
-        ThreadPoolExecutor(_WORKERS) as pool,
-        _reading(run, pool, entered) as reading,
-        _pods(run, world) as pods,
-    ):
-        run.records.extend(reading)
-        _note_missing(run, world, entered, pods)
-        stations = {s.vantage: s for s in (*entered.values(), *pods.values())}
-        stage = Stage(tables=run.tables(), nodes=tuple(entered), pods=tuple(pods), waves=run.needs)
-        run.options.note("sending probes")
-        seen = _measure(run, stations, plan(stage))
-        _measure(run, stations, plan_egress(stage, seen))
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        # nodes are read while the probe pods start
+        reading = pool.map(lambda s: read_node(run.api, s), entered.values())
+        with _pods(run, world) as pods:
+            run.records.extend(reading)
+            _note_missing(run, world, entered, pods)
+            _send(run, entered, pods)
+
+
+def _send(run: _Run, entered: dict[str, Station], pods: dict[str, Station]) -> None:
+    """Send the probes that what is known by now calls for."""
+    stations = {s.vantage: s for s in (*entered.values(), *pods.values())}
+    stage = Stage(tables=run.tables(), nodes=tuple(entered), pods=tuple(pods), waves=run.needs)
+    run.options.note("sending probes")
+    seen = _measure(run, stations, plan(stage))
+    _measure(run, stations, plan_egress(stage, seen))
 
 
 def _measure(
@@ -250,14 +256,6 @@ def _measure(
     for gap in gaps:
         run.gap(gap.needs, gap.reason, _MEASURED, essential=gap.essential)
     return seen
-
-
-@contextlib.contextmanager
-def _reading(
-    run: _Run, pool: ThreadPoolExecutor, entered: dict[str, Station]
-) -> Iterator[Iterator[NodeRecord]]:
-    """Read the nodes in the background; what is yielded waits for each."""
-    yield pool.map(lambda s: read_node(run.api, s), entered.values())
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
         diagnoses=diagnoses,
         checks=results,
         notices=notices(tables, {c.link for c in results}),
-        stats=_stats(bundle),
+        stats=_stats(tables),
     )
 
 
@@ -170,12 +170,12 @@ def _stopping_hop(seen: tuple[Observation, ...], diagnoses: tuple[Diagnosis, ...
     return str(found) if found else None
 
 
-def _stats(bundle: Bundle) -> Stats:
+def _stats(tables: Tables) -> Stats:
     """Count what the run cost."""
-    world = Tables(bundle).world
+    world = tables.world
     return Stats(
-        seconds=bundle.seconds,
-        api_requests=bundle.api_requests,
+        seconds=world.bundle.seconds,
+        api_requests=world.bundle.api_requests,
         nodes=len(world.nodes),
         probes=len(world.of(FlowRecord)),
     )

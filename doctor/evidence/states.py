@@ -38,7 +38,7 @@ from doctor.model.kube import (
     Webhook,
     WebhookConfiguration,
 )
-from doctor.model.target import host_matches, parse_target
+from doctor.model.target import host_matches
 
 __all__ = [
     "backends",
@@ -192,7 +192,7 @@ def _webhook(
 
 def hosts(world: World) -> tuple[str, ...]:
     """Return the hosts of the URLs asked for."""
-    return tuple(dict.fromkeys(parse_target(u).host for u in world.bundle.question.urls))
+    return tuple(dict.fromkeys(t.host for t in world.bundle.question.targets))
 
 
 def relevant(world: World, items: tuple[Ingress, ...]) -> tuple[Ingress, ...]:

@@ -58,7 +58,6 @@ __all__ = [
     "WebhookBackend",
     "WebhookFlows",
     "Webhooks",
-    "essential",
 ]
 
 
@@ -468,11 +467,6 @@ class EgressFlows(Measured, frozen=True, kw_only=True):
     """
 
     wanted_by: tuple[tuple[str, tuple[Pod, ...]], ...] = ()
-
-
-def essential(tables: Iterable[Evidence]) -> tuple[Gap, ...]:
-    """Collect the gaps that leave an answer incomplete, each once, in order."""
-    return tuple(dict.fromkeys(g for t in tables for g in t.gaps if g.essential))
 
 
 _PLAIN = re.compile(
