@@ -59,8 +59,8 @@ def examine(names: tuple[str, ...], given: dict[str, object]) -> int:
     except KeyboardInterrupt:
         result = Result(outcome=Outcome.INTERRUPTED, exit_code=130, message="interrupted")
         write(result, machine)
-    else:
-        write(result, outputs, verbose=wish.verbose)
+        raise
+    write(result, outputs, verbose=wish.verbose)
     return result.exit_code
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.lab.lab import Lab
 
-__all__ = ["Said", "doctor", "examine", "examine_both_ways"]
+__all__ = ["Said", "doctor", "examine", "examine_both_ways", "start"]
 
 SECONDS = 120
 """A hang guard, nothing else: speed is measured by the benchmark."""
@@ -53,11 +53,25 @@ class Said:
         return "\n".join(["diagnoses:", *found, "checks:", *checks, self.stderr])
 
 
-def doctor(lab: Lab, *arguments: str, vantage: str = "proxy") -> subprocess.CompletedProcess[str]:
-    """Run the command line at a vantage, with the administrator's kubeconfig."""
+def _command(lab: Lab, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The command line, with the administrator's kubeconfig."""
     environment = (f"KUBECONFIG={lab.kubeconfig}", f"PYTHONPATH={Path(__file__).parents[2]}")
-    command = (sys.executable, "-m", "doctor", *arguments)
-    return lab.at(vantage, "env", *environment, *command, check=False, timeout=SECONDS)
+    return ("env", *environment, sys.executable, "-m", "doctor", *arguments)
+
+
+def doctor(lab: Lab, *arguments: str, vantage: str = "proxy") -> subprocess.CompletedProcess[str]:
+    """Run the command line at a vantage."""
+    return lab.at(vantage, *_command(lab, arguments), check=False, timeout=SECONDS)
+
+
+def start(lab: Lab, *arguments: str) -> subprocess.Popen[str]:
+    """Start the command line on the proxy host, to be interrupted."""
+    return subprocess.Popen(
+        lab.entering("proxy", *_command(lab, arguments)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def examine(lab: Lab, *arguments: str) -> Said:

@@ -1,13 +1,14 @@
 """What a run asks of the cluster, what it leaves, and that it can be judged again."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.patient import doctor, examine
+from tests.lab.patient import doctor, examine, start
 from tests.lab.shell import poll
 
 pytestmark = pytest.mark.lab
@@ -121,3 +122,20 @@ def test_an_unreachable_api_server_is_one_line(lab: Lab, tmp_path: Path) -> None
     assert len(done.stderr.strip().splitlines()) == 1
     assert nobody in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_an_interrupted_run_leaves_nothing(lab: Lab, number: signal.Signals) -> None:
+    """Interrupted once its probe pods are there, it removes them and says so by its exit code."""
+    label = ("-l", "app.kubernetes.io/managed-by=wwwm-doctor")
+
+    def pods() -> str:
+        return lab.kubectl("get", "pods", "-A", *label, "-o", "name")
+
+    with start(lab, "run", "--url", f"{lab.site_url}/") as run:
+        poll(pods, seconds=30, what="the run's probe pods")
+        run.send_signal(number)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert said.strip() == "wwwm-doctor: interrupted"
+    assert pods() == ""
