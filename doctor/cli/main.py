@@ -72,7 +72,7 @@ def run(**given: object) -> int:
       wwwm-doctor run --url http://shop.example.org/ --output json
       wwwm-doctor run --save evidence.bundle
       wwwm-doctor run --bundle evidence.bundle
-    """  # noqa: D301
+    """  # noqa: D301 - click wants the control character
     from doctor.cli.examine import examine
 
     return examine(names=(), given=given)
@@ -88,7 +88,7 @@ def check(names: tuple[str, ...], **given: object) -> int:
     Examples:
       wwwm-doctor check dns
       wwwm-doctor check dns.udp-and-tcp webhook
-    """  # noqa: D301
+    """  # noqa: D301 - click wants the control character
     from doctor.cli.examine import examine
 
     return examine(names=names, given=given)
