@@ -8,7 +8,17 @@ import msgspec
 from doctor.model.failure import Failure
 from doctor.model.hop import Hop
 
-__all__ = ["Flow", "FlowKind", "Observation", "Purpose", "Vantage", "VantageKind"]
+__all__ = [
+    "Flow",
+    "FlowKind",
+    "Icmp",
+    "Observation",
+    "Phases",
+    "Purpose",
+    "TraceHop",
+    "Vantage",
+    "VantageKind",
+]
 
 
 class VantageKind(StrEnum):
@@ -17,14 +27,16 @@ class VantageKind(StrEnum):
     POD = "pod"
     NODE = "node"
     MACHINE = "machine"
+    PROXY = "proxy"
 
 
 class Vantage(msgspec.Struct, frozen=True, order=True):
     """A place to look from.
 
     Args:
-        kind: In a pod's network, in a node's own network, or on this machine.
-        node: The Kubernetes name of the node; empty for this machine.
+        kind: In a pod's network, in a node's own network, on this machine, or on the proxy host.
+        node: The Kubernetes name of the node; of the proxy host, what ssh calls it; empty for this
+            machine.
     """
 
     kind: VantageKind
@@ -39,6 +51,8 @@ class Vantage(msgspec.Struct, frozen=True, order=True):
                 return f"node {self.node}"
             case VantageKind.MACHINE:
                 return "this machine"
+            case VantageKind.PROXY:
+                return f"proxy host {self.node}"
 
 
 class FlowKind(StrEnum):
@@ -50,6 +64,9 @@ class FlowKind(StrEnum):
     HTTP = "http"
     ARP = "arp"
     RESOLVE = "resolve"
+    PING = "ping"
+    TLS = "tls"
+    TRACE = "trace"
 
 
 class Purpose(StrEnum):
@@ -72,6 +89,12 @@ class Purpose(StrEnum):
     UPSTREAM = "upstream"
     EGRESS_NAME = "egress-name"
     EGRESS = "egress"
+    UNDERLAY_SIZE = "underlay-size"
+    MESH_SIZE = "mesh-size"
+    WEBHOOK_TLS = "webhook-tls"
+    TARGET_TLS = "target-tls"
+    NAME = "name"
+    TRACE = "trace"
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -84,9 +107,13 @@ class Flow(msgspec.Struct, frozen=True):
         kind: The protocol exchange.
         address: The IPv4 address that is dialled, asked for (ARP), or empty (RESOLVE).
         port: The port dialled; 0 where there is none.
-        name: A DNS name (DNS, RESOLVE), a Host header (HTTP), an interface (ARP); else empty.
+        name: A DNS name (DNS, RESOLVE), a Host header (HTTP), a server name (TLS), an interface
+            (ARP); else empty.
         path: The request path (HTTP).
         subject: The object that it is about, such as ``namespace/name`` or a URL.
+        size: Bytes of the whole IP packet (PING), which must not be fragmented; 0 for the
+            tool's own size.
+        samples: How often it is asked; the loss is counted, never retried away.
     """
 
     id: str
@@ -98,6 +125,8 @@ class Flow(msgspec.Struct, frozen=True):
     name: str = ""
     path: str = "/"
     subject: str = ""
+    size: int = 0
+    samples: int = 1
 
     @property
     def protocol(self) -> str:
@@ -109,8 +138,48 @@ class Flow(msgspec.Struct, frozen=True):
                 return "arp"
             case FlowKind.RESOLVE:
                 return "resolve"
+            case FlowKind.PING:
+                return "icmp"
             case _:
                 return f"tcp/{self.port}"
+
+
+class Phases(msgspec.Struct, frozen=True):
+    """Seconds that the parts of an HTTP request took, each counted by itself.
+
+    Args:
+        connect: Until the TCP connection stood.
+        tls: The TLS handshake; None for plain HTTP.
+        first_byte: From the request sent to the first byte of the answer; None where none came.
+    """
+
+    connect: float
+    tls: float | None = None
+    first_byte: float | None = None
+
+
+class Icmp(msgspec.Struct, frozen=True):
+    """An ICMP error that came back, as numbered by IANA: 3/1 host unreachable, 3/4 too big, 3/10."""
+
+    type: int
+    code: int
+    source: str
+
+
+class TraceHop(msgspec.Struct, frozen=True):
+    """What answered a TCP SYN that was sent with one time-to-live.
+
+    Args:
+        ttl: The time-to-live that it was sent with.
+        answer: ``syn-ack``, ``rst``, ``icmp``, or empty where nothing came.
+        source: Who answered; empty where nobody did.
+        icmp: The ICMP message, if it was one.
+    """
+
+    ttl: int
+    answer: str = ""
+    source: str = ""
+    icmp: Icmp | None = None
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -125,6 +194,12 @@ class Observation(msgspec.Struct, frozen=True):
         server: The HTTP ``Server`` header.
         location: The HTTP ``Location`` header.
         detail: What the tool or the system said, shortened.
+        sent: How many samples were sent.
+        lost: How many of them stayed without an answer; ``failure`` is None if any was answered.
+        phases: How long the parts of an HTTP request took, where they were measured.
+        icmp: The ICMP error that came back, where one was seen.
+        trace: Who answered at which time-to-live (TRACE).
+        certificates: The chain that a server showed, in DER as base64, its own first (TLS).
         hops: The predicted path, in order, the reply's hops included. Filled in when evidence is
             built, never by a probe.
     """
@@ -137,12 +212,23 @@ class Observation(msgspec.Struct, frozen=True):
     server: str = ""
     location: str = ""
     detail: str = ""
+    sent: int = 1
+    lost: int = 0
+    phases: Phases | None = None
+    icmp: Icmp | None = None
+    trace: tuple[TraceHop, ...] = ()
+    certificates: tuple[str, ...] = ()
     hops: tuple[Hop, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the network delivered an answer (any HTTP status is one)."""
         return self.failure is None
+
+    @property
+    def degraded(self) -> bool:
+        """Whether some samples were answered and some were not."""
+        return 0 < self.lost < self.sent
 
     @property
     def served(self) -> bool:
