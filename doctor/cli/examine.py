@@ -26,6 +26,7 @@ class Wish(msgspec.Struct, frozen=True):
     kubeconfig: str | None = None
     context: str | None = None
     request_timeout: float = 10.0
+    deadline: float = 90.0
     no_probe: bool = False
     probe_image: str | None = None
     save: Path | None = None
@@ -110,6 +111,7 @@ def _result(names: tuple[str, ...], wish: Wish) -> Result:
 
 def _gather(checks: tuple[Check, ...], wish: Wish) -> Bundle:
     """Ask the cluster."""
+    from doctor.collect.deadline import Deadline
     from doctor.collect.gather import Options, gather
     from doctor.collect.kube import connect
 
@@ -117,7 +119,7 @@ def _gather(checks: tuple[Check, ...], wish: Wish) -> Bundle:
         urls=wish.urls, checks=tuple(c.id for c in checks), probing=not wish.no_probe
     )
     needs = needs_of(tuple(n.type for c in checks for n in c.needs))
-    api = connect(wish.kubeconfig, wish.context, wish.request_timeout)
+    api = connect(wish.kubeconfig, wish.context, wish.request_timeout, Deadline(wish.deadline))
     with progress(quiet=wish.quiet) as note:
         options = Options(
             probing=not wish.no_probe, probe_image=wish.probe_image, note=note, warn=warn

@@ -40,6 +40,7 @@ def _cluster_options(command: F) -> F:
         click.option("--kubeconfig", metavar="FILE", help="The kubeconfig; default as for kubectl."),
         click.option("--context", metavar="NAME", help="The kubeconfig's context."),
         click.option("--request-timeout", default="10s", show_default=True, metavar="DURATION", type=Duration(), help="How long a request to the API server may take."),
+        click.option("--deadline", default="90s", show_default=True, metavar="DURATION", type=Duration(), help="How long the whole run may take; what is not known by then is said."),
         click.option("--no-probe", is_flag=True, help="Read the API only: enter no pod, start none."),
         click.option("--probe-image", metavar="IMAGE", help="The image of probe pods; must be on the nodes."),
         click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write all evidence to a bundle."),

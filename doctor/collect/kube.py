@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from doctor.collect.deadline import Deadline
 from doctor.errors import ClusterError
 
 __all__ = ["Api", "ApiAnswer", "ExecAnswer", "connect"]
@@ -71,15 +72,17 @@ class _Status(msgspec.Struct):
 class Api:
     """A connection to one API server; its methods may be called from several threads."""
 
-    def __init__(self, client: Any, seconds: float) -> None:
+    def __init__(self, client: Any, seconds: float, deadline: Deadline) -> None:
         """Wrap a configured client.
 
         Args:
             client: A ``kubernetes.client.ApiClient``.
             seconds: How long a request may take.
+            deadline: When the run has to be over; only what is said to be late is sent after it.
         """
         self._client = client
         self._seconds = seconds
+        self.deadline = deadline
         self._lock = threading.Lock()
         self.requests = 0
 
@@ -88,16 +91,19 @@ class Api:
         """The API server's URL."""
         return str(self._client.configuration.host)
 
-    def call(self, method: str, path: str, body: object = None) -> ApiAnswer:
+    def call(self, method: str, path: str, body: object = None, *, late: bool = False) -> ApiAnswer:
         """Send one request; a refusal is an answer, not an exception.
 
         Args:
             method: GET, POST or DELETE.
             path: Path with query.
             body: What is sent as JSON.
+            late: Whether it is sent after the run's deadline, too: clean-up is.
         """
         import urllib3
 
+        if self.deadline.passed and not late:
+            return ApiAnswer(status=0, reason=self.deadline.reason)
         with self._lock:
             self.requests += 1
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -110,7 +116,7 @@ class Api:
                 self.server + path,
                 body=None if body is None else json.dumps(body),
                 headers=headers,
-                timeout=urllib3.Timeout(total=self._seconds),
+                timeout=urllib3.Timeout(total=self._bound(late=late)),
                 retries=False,
                 preload_content=True,
             )
@@ -159,10 +165,12 @@ class Api:
         from kubernetes.stream import stream
         from websocket import WebSocketException, setdefaulttimeout
 
+        if self.deadline.passed:
+            return ExecAnswer(reason=self.deadline.reason)
         with self._lock:
             self.requests += 1
         # Without it, a handshake waits for as long as the API server waits for the kubelet.
-        setdefaulttimeout(self._seconds)
+        setdefaulttimeout(self._bound())
         # stream() swaps the client's request method in place: it must not be the shared one.
         core = CoreV1Api(ApiClient(self._client.configuration))
         try:
@@ -177,11 +185,15 @@ class Api:
                 stdout=True,
                 tty=False,
                 _preload_content=False,
-                _request_timeout=self._seconds,
+                _request_timeout=self._bound(),
             )
         except (ApiException, WebSocketException, OSError) as error:
             return ExecAnswer(reason=_exec_reason(error))
-        return _drain(channel, seconds)
+        return _drain(channel, self.deadline.bound(seconds))
+
+    def _bound(self, *, late: bool = False) -> float:
+        """Return how long one request may take by now."""
+        return self._seconds if late else self.deadline.bound(self._seconds)
 
 
 def _drain(channel: Any, seconds: float) -> ExecAnswer:
@@ -252,19 +264,20 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def connect(kubeconfig: str | None, context: str | None, seconds: float) -> Api:
+def connect(kubeconfig: str | None, context: str | None, seconds: float, deadline: Deadline) -> Api:
     """Connect to the cluster that kubectl would talk to, and see that it answers.
 
     Args:
         kubeconfig: A file, or None for ``$KUBECONFIG``, ``~/.kube/config`` or the pod's own.
         context: A context's name, or None for the current one.
         seconds: How long a request may take.
+        deadline: When the run has to be over.
 
     Raises:
         ClusterError: There is no kubeconfig, it is broken, or the API server does not answer.
     """
     with _quiet():
-        api = Api(_client(kubeconfig, context), seconds)
+        api = Api(_client(kubeconfig, context), seconds, deadline)
     answer = api.call("GET", "/version")
     if answer.status == HTTPStatus.UNAUTHORIZED:
         raise ClusterError(f"the API server {api.server} does not accept these credentials")

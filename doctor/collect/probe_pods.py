@@ -253,7 +253,7 @@ def _await(
 ) -> tuple[ProbePodRecord, ...]:
     """Wait until every pod runs or is known not to, within a bound."""
     done = {n: ProbePodRecord(node=n, image=images[n], reason=r) for n, r in failed.items()}
-    limit = time.monotonic() + _START_SECONDS
+    limit = time.monotonic() + api.deadline.bound(_START_SECONDS)
     time.sleep(_SOONEST)
     while len(done) < len(images) and time.monotonic() < limit:
         pods = {p.node: p for p in _list(api, f"/api/v1/namespaces/{namespace}/pods", Pod)}
@@ -272,9 +272,9 @@ def _await(
     )
 
 
-def _list(api: Api, path: str, kind: type[T]) -> list[T]:
+def _list(api: Api, path: str, kind: type[T], *, late: bool = False) -> list[T]:
     """LIST a small namespace; empty where that fails."""
-    answer = api.call("GET", path)
+    answer = api.call("GET", path, late=late)
     if not answer.ok:
         return []
     try:
@@ -315,24 +315,24 @@ def _remove(api: Api, namespace: str) -> str:
         What is left, and how to remove it; empty where nothing is.
     """
     path = f"/api/v1/namespaces/{namespace}"
-    pods = _list(api, f"{path}/pods", Pod)
+    pods = _list(api, f"{path}/pods", Pod, late=True)
     never_started = [p for p in pods if not p.status.pod_ip]
     options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 1}
-    api.call("DELETE", f"{path}/pods", options)
+    api.call("DELETE", f"{path}/pods", options, late=True)
     for pod in never_started:
         _force(api, path, pod)
     limit = time.monotonic() + _GONE_SECONDS
     time.sleep(_SOONEST if pods else 0.0)
     while pods and time.monotonic() < limit:
         time.sleep(_POLL)
-        pods = _list(api, f"{path}/pods", Pod)
+        pods = _list(api, f"{path}/pods", Pod, late=True)
     for pod in pods:
         _force(api, path, pod)
     # The namespace itself is empty now; its controller lets five seconds pass before it ends it.
-    answer = api.call("DELETE", path)
+    answer = api.call("DELETE", path, late=True)
     while not _gone(answer) and time.monotonic() < limit:
         time.sleep(_POLL)
-        answer = api.call("DELETE", path)
+        answer = api.call("DELETE", path, late=True)
     if _gone(answer):
         return ""
     return f"could not remove namespace {namespace}: {answer.reason}; kubectl delete ns {namespace}"
@@ -346,4 +346,4 @@ def _gone(answer: ApiAnswer) -> bool:
 def _force(api: Api, path: str, pod: Pod) -> None:
     """Delete a pod at once: with a broken CNI its sandbox cannot be taken down in an orderly way."""
     options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
-    api.call("DELETE", f"{path}/pods/{pod.name}", options)
+    api.call("DELETE", f"{path}/pods/{pod.name}", options, late=True)

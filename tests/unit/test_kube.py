@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from doctor.collect.deadline import Deadline
 from doctor.collect.kube import Api, connect
 from doctor.errors import ClusterError
 from tests.unit.loopback import closed_port, saying, serving
@@ -80,7 +81,7 @@ def api_server(respond: Respond) -> Iterator[str]:
 def refused(config: str | None, words: str, *, context: str | None = None) -> None:
     """See that connecting fails in one line."""
     with pytest.raises(ClusterError) as caught:
-        connect(config, context, 0.5)
+        connect(config, context, 0.5, Deadline(60))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "Traceback" not in str(caught.value)
@@ -173,7 +174,7 @@ def test_credentials_that_are_not_accepted(tmp_path: Path) -> None:
 
 def connected(folder: Path, url: str) -> Api:
     """Connect."""
-    return connect(kubeconfig(folder, url), None, 2)
+    return connect(kubeconfig(folder, url), None, 2, Deadline(60))
 
 
 def test_a_name_that_does_not_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +259,7 @@ def test_the_kubeconfigs_token_is_sent(tmp_path: Path) -> None:
         thread.start()
         try:
             url = f"http://127.0.0.1:{server.server_address[1]}"
-            connect(kubeconfig(tmp_path, url), None, 2)
+            connect(kubeconfig(tmp_path, url), None, 2, Deadline(60))
         finally:
             server.shutdown()
             thread.join()
@@ -269,3 +270,37 @@ def test_the_kubeconfigs_token_is_sent(tmp_path: Path) -> None:
 def test_what_is_no_api_server_is_refused(tmp_path: Path, body: object) -> None:
     with api_server(lambda _path: (200, body)) as server:
         refused(kubeconfig(tmp_path, server), "answers, but not as a Kubernetes API server does")
+
+
+def test_after_the_deadline_only_clean_up_is_sent(tmp_path: Path) -> None:
+    asked: list[str] = []
+    now = 0.0
+
+    def respond(path: str) -> tuple[int, object]:
+        asked.append(path)
+        return 200, VERSION
+
+    with api_server(respond) as url:
+        deadline = Deadline(5, lambda: now)
+        api = connect(kubeconfig(tmp_path, url), None, 2, deadline)
+        assert api.call("GET", "/before").ok
+        now = 5.0
+        answer = api.call("GET", "/after")
+        assert (answer.status, answer.reason) == (
+            0,
+            "the run's deadline of 5 s had passed (--deadline)",
+        )
+        assert api.exec("n", "p", "c", ["true"], 1).reason == answer.reason
+        assert api.call("GET", "/mine", late=True).ok
+    assert asked == ["/version", "/before", "/mine"]
+    assert api.requests == len(asked)
+
+
+def test_a_wait_does_not_outlive_the_deadline(tmp_path: Path) -> None:
+    """A server that never answers: the request ends with the run, not with its own time."""
+    with serving(None) as port:
+        url = f"http://127.0.0.1:{port}"
+        refused_by = Deadline(0.3)
+        with pytest.raises(ClusterError):
+            connect(kubeconfig(tmp_path, url), None, 600, refused_by)
+    assert refused_by.passed
