@@ -25,7 +25,8 @@ from doctor.collect.host_proxy import find_proxy, is_local
 from doctor.collect.kube import Api, ApiAnswer
 from doctor.collect.probe_pods import choose_image, probe_pods
 from doctor.collect.resources import RESOURCES, Resource, reduce_items
-from doctor.collect.stations import Station, measure, node_stations, pod_stations, read_node
+from doctor.collect.shells import Shell
+from doctor.collect.stations import measure, node_shells, pod_shells, read_node
 from doctor.evidence.finders import (
     coredns_service,
     flannel_config_keys,
@@ -223,34 +224,32 @@ def _upstreams(proxy: ProxyRecord | None, hosts: set[str]) -> tuple[tuple[str, i
 def _probe(run: _Run) -> None:
     """Measure inside the cluster."""
     world = World(run.bundle())
-    entered = node_stations(world) if Wave.NODE in run.needs else {}
+    entered = node_shells(run.api, world) if Wave.NODE in run.needs else {}
     with ThreadPoolExecutor(_WORKERS) as pool:
         # nodes are read while the probe pods start
-        reading = pool.map(lambda s: read_node(run.api, s), entered.values())
+        reading = pool.map(read_node, entered.values())
         with _pods(run, world) as pods:
             run.records.extend(reading)
             _note_missing(run, world, entered, pods)
             _send(run, entered, pods)
 
 
-def _send(run: _Run, entered: dict[str, Station], pods: dict[str, Station]) -> None:
+def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
     """Send the probes that what is known by now calls for."""
-    stations = {s.vantage: s for s in (*entered.values(), *pods.values())}
+    shells = {s.vantage: s for s in (*entered.values(), *pods.values())}
     stage = Stage(tables=run.tables(), nodes=tuple(entered), pods=tuple(pods), waves=run.needs)
     run.options.note("sending probes")
-    seen = _measure(run, stations, plan(stage))
-    _measure(run, stations, plan_egress(stage, seen))
+    seen = _measure(run, shells, plan(stage))
+    _measure(run, shells, plan_egress(stage, seen))
 
 
-def _measure(
-    run: _Run, stations: dict[Vantage, Station], flows: tuple[Flow, ...]
-) -> list[Observation]:
+def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -> list[Observation]:
     """Carry out flows: those of this machine here, the others by the relay."""
     here = [f for f in flows if f.vantage.kind is VantageKind.MACHINE]
     there = tuple(f for f in flows if f.vantage.kind is not VantageKind.MACHINE)
     with ThreadPoolExecutor(_WORKERS) as pool:
         own = pool.submit(lambda: list(pool.map(observe, here)))
-        seen, gaps = measure(run.api, stations, there, run.options.note)
+        seen, gaps = measure(shells, there, run.options.note)
         seen = [*seen, *own.result()]
     run.seen(seen)
     for gap in gaps:
@@ -259,7 +258,7 @@ def _measure(
 
 
 @contextlib.contextmanager
-def _pods(run: _Run, world: World) -> Iterator[dict[str, Station]]:
+def _pods(run: _Run, world: World) -> Iterator[dict[str, Shell]]:
     """Start probe pods, and remove them in the end."""
     if Wave.PROBE_PODS not in run.needs:
         yield {}
@@ -268,11 +267,11 @@ def _pods(run: _Run, world: World) -> Iterator[dict[str, Station]]:
     images = {n.name: choose_image(world, n, run.options.probe_image) for n in ready}
     with probe_pods(run.api, world, images, run.options.note, run.options.warn) as started:
         run.records.extend(started.records)
-        yield pod_stations(started)
+        yield pod_shells(run.api, started)
 
 
 def _note_missing(
-    run: _Run, world: World, entered: dict[str, Station], pods: dict[str, Station]
+    run: _Run, world: World, entered: dict[str, Shell], pods: dict[str, Shell]
 ) -> None:
     """Write down which vantages are missing, and why."""
     reasons = {r.node: r.reason for r in run.records if isinstance(r, ProbePodRecord) and r.reason}

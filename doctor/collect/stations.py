@@ -3,18 +3,17 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-
 from doctor.bundle.schema import CommandOutput, NodeRecord
-from doctor.collect.kube import Api, ExecAnswer
+from doctor.collect.kube import Api
 from doctor.collect.probe_pods import ProbePodSet, pod_name
+from doctor.collect.shells import PodShell, Shell
 from doctor.evidence.states import flannel
 from doctor.evidence.world import World
 from doctor.model.flow import Flow, Observation, Vantage, VantageKind
 from doctor.model.verdict import Gap
 from doctor.probe.relay import read_frames, read_observations, script
 
-__all__ = ["Station", "measure", "node_stations", "pod_stations", "read_node"]
+__all__ = ["measure", "node_shells", "pod_shells", "read_node"]
 
 _WORKERS = 8
 _EXEC_SECONDS = 20.0
@@ -29,26 +28,11 @@ _READINGS = {
 _MARK = "@@wwwm "
 
 
-class Station(msgspec.Struct, frozen=True):
-    """A container that commands can be run in.
-
-    Args:
-        vantage: What it stands for.
-        namespace: The pod's namespace.
-        pod: The pod's name.
-        container: The container's name.
-    """
-
-    vantage: Vantage
-    namespace: str
-    pod: str
-    container: str
-
-
-def node_stations(world: World) -> dict[str, Station]:
+def node_shells(api: Api, world: World) -> dict[str, Shell]:
     """Find a resident pod on each node's own network that has a shell: flannel's."""
     return {
-        p.node: Station(
+        p.node: PodShell(
+            api=api,
             vantage=Vantage(VantageKind.NODE, p.node),
             namespace=p.namespace,
             pod=p.name,
@@ -59,10 +43,11 @@ def node_stations(world: World) -> dict[str, Station]:
     }
 
 
-def pod_stations(pods: ProbePodSet) -> dict[str, Station]:
+def pod_shells(api: Api, pods: ProbePodSet) -> dict[str, Shell]:
     """Return the probe pods that run."""
     return {
-        r.node: Station(
+        r.node: PodShell(
+            api=api,
             vantage=Vantage(VantageKind.POD, r.node),
             namespace=pods.namespace,
             pod=pod_name(r.node),
@@ -72,18 +57,17 @@ def pod_stations(pods: ProbePodSet) -> dict[str, Station]:
     }
 
 
-def read_node(api: Api, station: Station) -> NodeRecord:
+def read_node(shell: Shell) -> NodeRecord:
     """Read what matters inside a node, in one exec."""
     parts = (
         f"echo '{_MARK}{name}'; {command} 2>/dev/null; s=$?; echo; echo \"{_MARK}= $s\""
         for name, command in _READINGS.items()
     )
-    answer = _sh(api, station, "; ".join(parts))
-    via = f"{station.namespace}/{station.pod}"
-    node = station.vantage.node
+    answer = shell.run("; ".join(parts), _EXEC_SECONDS)
+    node = shell.vantage.node
     if answer.reason:
-        return NodeRecord(node=node, via=via, reason=answer.reason)
-    return NodeRecord(node=node, via=via, outputs=tuple(_outputs(answer.stdout)))
+        return NodeRecord(node=node, via=shell.via, reason=answer.reason)
+    return NodeRecord(node=node, via=shell.via, outputs=tuple(_outputs(answer.stdout)))
 
 
 def _outputs(text: str) -> list[CommandOutput]:
@@ -100,51 +84,32 @@ def _outputs(text: str) -> list[CommandOutput]:
     ]
 
 
-def _sh(api: Api, station: Station, text: str) -> ExecAnswer:
-    """Run a shell script in a station."""
-    return api.exec(
-        station.namespace, station.pod, station.container, ["sh", "-c", text], _EXEC_SECONDS
-    )
-
-
 def measure(
-    api: Api,
-    stations: dict[Vantage, Station],
-    flows: tuple[Flow, ...],
-    note: Callable[[str], None],
+    shells: dict[Vantage, Shell], flows: tuple[Flow, ...], note: Callable[[str], None]
 ) -> tuple[list[Observation], list[Gap]]:
-    """Run flows where they start, one exec per vantage, vantages in parallel.
+    """Run flows where they start, one script per vantage, vantages in parallel.
 
-    Flows whose vantage has no station are left out: the planner asks for none.
+    Flows whose vantage has no shell are left out: the planner asks for none.
     """
     by_vantage: dict[Vantage, list[Flow]] = {}
     for flow in flows:
         by_vantage.setdefault(flow.vantage, []).append(flow)
-    jobs = [(stations[v], tuple(f)) for v, f in by_vantage.items() if v in stations]
+    jobs = [(shells[v], tuple(f)) for v, f in by_vantage.items() if v in shells]
     observations: list[Observation] = []
     gaps: list[Gap] = []
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for seen, gap in pool.map(lambda job: _relay(api, *job), jobs):
+        for seen, gap in pool.map(lambda job: _relay(*job), jobs):
             observations.extend(seen)
             gaps.extend(gap)
     note(f"{len(observations)} probes answered or failed")
     return observations, gaps
 
 
-def _relay(
-    api: Api, station: Station, flows: tuple[Flow, ...]
-) -> tuple[list[Observation], list[Gap]]:
+def _relay(shell: Shell, flows: tuple[Flow, ...]) -> tuple[list[Observation], list[Gap]]:
     """Run the flows of one vantage."""
-    text = script(flows)
-    answer = api.exec(
-        station.namespace,
-        station.pod,
-        station.container,
-        ["sh", "-c", text],
-        _EXEC_SECONDS,
-    )
+    answer = shell.run(script(flows), _EXEC_SECONDS)
     frames = read_frames(answer.stdout) if not answer.reason else None
-    where = f"probes from {station.vantage}"
+    where = f"probes from {shell.vantage}"
     if frames is None:
         reason = answer.reason or f"the relay broke off: {answer.stderr[:200]}"
         return [], [Gap(needs=where, reason=reason)]

@@ -1,17 +1,17 @@
 """The end of a run's time."""
 
+import pytest
+
 from doctor.collect.deadline import Deadline
 
 
-def test_a_wait_is_cut_to_what_is_left() -> None:
-    now = 100.0
-    deadline = Deadline(10, lambda: now)
-    assert not deadline.passed
-    assert deadline.bound(4) == 4
-    assert deadline.bound(40) == 10
-    now = 109.0
-    assert deadline.bound(4) == 1
-    now = 110.0
-    assert deadline.passed
-    assert deadline.bound(4) == 0.05
+@pytest.mark.parametrize(
+    ("now", "passed", "short", "long"),
+    [(0, False, 4, 10), (9, False, 1, 1), (10, True, 0.05, 0.05), (99, True, 0.05, 0.05)],
+)
+def test_a_wait_is_cut_to_what_is_left(now: float, passed: bool, short: float, long: float) -> None:  # noqa: FBT001
+    clock = iter([0.0])
+    deadline = Deadline(10, lambda: next(clock, now))
+    assert deadline.passed is passed
+    assert (deadline.bound(4), deadline.bound(40)) == (short, long)
     assert "10 s" in deadline.reason
