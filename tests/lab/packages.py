@@ -7,6 +7,8 @@ from typing import Final
 from tests.lab.shell import LabError, run
 
 PACKAGES: Final = (
+    "arping",
+    "bind9-dnsutils",
     "busybox-static",
     "conntrack",
     "containerd",
@@ -18,8 +20,12 @@ PACKAGES: Final = (
     "iproute2",
     "ipset",
     "iptables",
+    "iputils-ping",
     "libc6-dev",
     "mount",
+    "ncat",
+    "netcat-openbsd",
+    "netcat-traditional",
     "nftables",
     "nginx-light",
     "procps",
