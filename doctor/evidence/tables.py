@@ -106,7 +106,7 @@ TABLES: dict[type[Evidence], Table] = {
     ),
     model.Webhooks: Table(lambda t: states.webhooks(t.world), _WEBHOOKS),
     model.WebhookFlows: Table(
-        _plain(model.WebhookFlows, Purpose.WEBHOOK),
+        _plain(model.WebhookFlows, Purpose.WEBHOOK, Purpose.WEBHOOK_TLS),
         (*_FLANNEL, *_WEBHOOKS, Wave.WEBHOOK, Wave.NODE),
     ),
     model.Backends: Table(lambda t: states.backends(t.world), _BACKENDS),

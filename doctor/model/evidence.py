@@ -218,7 +218,7 @@ class Flannel(Evidence, frozen=True, kw_only=True):
 
 
 class Mesh(Measured, frozen=True, kw_only=True):
-    """Flows between nodes (UNDERLAY) and towards pods of every node (MESH).
+    """Flows between nodes (UNDERLAY) and towards pods of every node (MESH), with pings of both.
 
     Args:
         overlay: What carries pod traffic between nodes: ``udp/8472``; empty where it is routed.
@@ -442,9 +442,17 @@ class IngressFlows(Measured, frozen=True, kw_only=True):
 
 
 class Proxy(Measured, frozen=True, kw_only=True):
-    """The reverse proxy on this machine, and the same request through it and past it."""
+    """The reverse proxy in front of the cluster, and the same request past it.
+
+    Args:
+        proxy: What owns the port; None where nothing is known.
+        place: The host that it stands on, as users read it.
+        ssh: What reaches that host by ssh: ``user@host``; empty for this machine.
+    """
 
     proxy: HostProxy | None = None
+    place: str = "this machine"
+    ssh: str = ""
 
 
 class TargetFlows(Measured, frozen=True, kw_only=True):
