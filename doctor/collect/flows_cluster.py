@@ -19,6 +19,7 @@ _SIZED = 2
 
 _SAMPLES = 5
 _LARGE_SAMPLES = 2
+_DNS_SAMPLES = 3
 _KUBELET_PORT = 10250
 
 
@@ -138,8 +139,17 @@ def dns(stage: Stage) -> Iterator[Flow]:
             (table.backend.service.spec.cluster_ip, 53),
             *((r.address, r.port) for r in replicas),
         ]:
-            for kind in (FlowKind.DNS_UDP, FlowKind.DNS_TCP):
-                yield flow(Purpose.DNS, vantage, kind, address, port, name=name, subject=key)
+            for kind, samples in ((FlowKind.DNS_UDP, _DNS_SAMPLES), (FlowKind.DNS_TCP, 1)):
+                yield flow(
+                    Purpose.DNS,
+                    vantage,
+                    kind,
+                    address,
+                    port,
+                    name=name,
+                    subject=key,
+                    samples=samples,
+                )
         for replica in replicas if table.control_port else ():
             yield flow(
                 Purpose.DNS_CONTROL,
