@@ -110,6 +110,27 @@ def site_trouble(lab: "Lab") -> str | None:
     return None if lab.site_answers() else f"{lab.site_url} does not answer through the proxy"
 
 
+def objects(lab: "Lab") -> list[str]:
+    """The objects of the cluster's that a fault or a condition may make, by kind and name."""
+    kinds = (
+        "namespaces",
+        "apiservices",
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+        "clusterroles",
+        "clusterrolebindings",
+        "resourcequotas",
+        "services",
+    )
+    columns = "custom-columns=K:.kind,N:.metadata.namespace,M:.metadata.name,P:.status.phase"
+    listed = lab.kubectl("get", ",".join(kinds), "-A", "--no-headers", "-o", columns)
+    # a namespace that is on its way out is gone for all but the API server
+    found = (line.split() for line in listed.splitlines() if "Terminating" not in line)
+    return sorted(" ".join(words[:3]) for words in found)
+
+
 def fingerprints(lab: "Lab") -> dict[str, list[str]]:
     """The fingerprint of every machine that a fault may touch."""
     names = [*lab.nodes, FABRIC, ROUTER, PROXY]
@@ -118,8 +139,10 @@ def fingerprints(lab: "Lab") -> dict[str, list[str]]:
     def of(name: str) -> list[str]:
         return normalise(lab.at(name, "sh", "-c", SCRIPT, check=False).stdout, mtu)
 
-    with ThreadPoolExecutor(len(names)) as pool:
+    with ThreadPoolExecutor(len(names) + 1) as pool:
+        made = pool.submit(objects, lab)
         taken = dict(zip(names, pool.map(of, names), strict=True))
+        taken["the cluster"] = made.result()
     # a fabric filters frames, which the script's IP tools do not see
     taken[FABRIC] += lab.at(FABRIC, "nft", "-s", "list", "ruleset").stdout.splitlines()
     ports = lab.at(FABRIC, "bridge", "link").stdout.splitlines()

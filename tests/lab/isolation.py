@@ -10,7 +10,7 @@ from tests.lab.lab import Lab
 from tests.lab.places import NETNS
 from tests.lab.shape import INTERNET, INTERNET_GATEWAY
 from tests.lab.shell import run
-from tests.lab.topology import FABRIC, OUTSIDE, PROXY, ROUTER
+from tests.lab.topology import DESK, FABRIC, OUTSIDE, PROXY, ROUTER
 
 Link = dict[str, Any]
 ROOT: Final = "the machine's own namespace"
@@ -120,6 +120,7 @@ def stray_routes(lab: Lab) -> list[str]:
     gateways = {
         **dict.fromkeys((lab.places.netns(name) for name in lab.nodes), lab.shape.gateway),
         lab.places.netns(PROXY): lab.shape.provider_gateway,
+        lab.places.netns(DESK): lab.shape.provider_gateway,
         lab.places.netns(OUTSIDE): INTERNET_GATEWAY,
         lab.places.netns(ROUTER): None,
         lab.places.netns(FABRIC): None,

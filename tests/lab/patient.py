@@ -1,4 +1,4 @@
-"""The doctor at work in the lab: run on the proxy host, as an operator would."""
+"""The doctor at work in the lab: on the proxy host or at a desk, as an operator would run it."""
 
 import json
 import subprocess
@@ -64,19 +64,19 @@ def doctor(lab: Lab, *arguments: str, vantage: str = "proxy") -> subprocess.Comp
     return lab.at(vantage, *_command(lab, arguments), check=False, timeout=SECONDS)
 
 
-def start(lab: Lab, *arguments: str) -> subprocess.Popen[str]:
-    """Start the command line on the proxy host, to be interrupted."""
+def start(lab: Lab, *arguments: str, vantage: str = "proxy") -> subprocess.Popen[str]:
+    """Start the command line at a vantage, to be interrupted."""
     return subprocess.Popen(
-        lab.entering("proxy", *_command(lab, arguments)),
+        lab.entering(vantage, *_command(lab, arguments)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def examine(lab: Lab, *arguments: str) -> Said:
+def examine(lab: Lab, *arguments: str, vantage: str = "proxy") -> Said:
     """Run `run` with JSON output and read what it says."""
-    done = doctor(lab, "run", "--output", "json", *arguments)
+    done = doctor(lab, "run", "--output", "json", *arguments, vantage=vantage)
     try:
         document = json.loads(done.stdout)
     except ValueError as error:
