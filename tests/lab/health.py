@@ -105,6 +105,11 @@ def services_trouble(lab: "Lab") -> str | None:
     return None
 
 
+def objects_trouble(lab: "Lab") -> str | None:
+    """The first object too many or too few, in one sentence."""
+    return difference({"the cluster": lab.baseline_objects()}, {"the cluster": objects(lab)})
+
+
 def site_trouble(lab: "Lab") -> str | None:
     """That the site does not answer, if so."""
     return None if lab.site_answers() else f"{lab.site_url} does not answer through the proxy"
@@ -139,10 +144,8 @@ def fingerprints(lab: "Lab") -> dict[str, list[str]]:
     def of(name: str) -> list[str]:
         return normalise(lab.at(name, "sh", "-c", SCRIPT, check=False).stdout, mtu)
 
-    with ThreadPoolExecutor(len(names) + 1) as pool:
-        made = pool.submit(objects, lab)
+    with ThreadPoolExecutor(len(names)) as pool:
         taken = dict(zip(names, pool.map(of, names), strict=True))
-        taken["the cluster"] = made.result()
     # a fabric filters frames, which the script's IP tools do not see
     taken[FABRIC] += lab.at(FABRIC, "nft", "-s", "list", "ruleset").stdout.splitlines()
     ports = lab.at(FABRIC, "bridge", "link").stdout.splitlines()
@@ -180,6 +183,7 @@ def trouble(lab: "Lab") -> str | None:
         nodes_trouble,
         workloads_trouble,
         pods_trouble,
+        objects_trouble,
         site_trouble,
     )
     try:

@@ -173,8 +173,13 @@ class Lab:
         taken: dict[str, list[str]] = json.loads(self._baseline_file.read_text())
         return taken
 
+    def baseline_objects(self) -> list[str]:
+        """The cluster's objects when the lab came up."""
+        return self._objects_file.read_text().splitlines()
+
     def take_baseline(self) -> None:
-        """Call the present state of all machines the healthy one."""
+        """Call the present state of all machines and of the cluster the healthy one."""
+        self._objects_file.write_text("\n".join(health.objects(self)))
         self._baseline_file.write_text(json.dumps(health.fingerprints(self), indent=1))
 
     def healthy(self) -> str | None:
@@ -225,6 +230,10 @@ class Lab:
     @property
     def _baseline_file(self) -> Path:
         return self.places.run / "baseline.json"
+
+    @property
+    def _objects_file(self) -> Path:
+        return self.places.run / "objects.txt"
 
     def _node(self, name: str) -> Node | None:
         own = (node for node in self.nodes.values() if name in (node.name, node.fqdn))
