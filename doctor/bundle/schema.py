@@ -75,10 +75,21 @@ class FlowRecord(msgspec.Struct, frozen=True, tag="flow"):
 
 
 class ProxyRecord(msgspec.Struct, frozen=True, tag="proxy"):
-    """The reverse proxy found on this machine, reduced to what it forwards where."""
+    """The reverse proxy found, reduced to what it forwards where.
+
+    Args:
+        proxy: None where nothing listens, or nothing could be seen.
+        reason: What is not known of it, and why.
+        place: The host that it stands on.
+        ssh: What reached that host by ssh; empty for this machine.
+        reached: Whether that host could be looked at.
+    """
 
     proxy: HostProxy | None
     reason: str = ""
+    place: str = "this machine"
+    ssh: str = ""
+    reached: bool = True
 
 
 class GapRecord(msgspec.Struct, frozen=True, tag="gap"):

@@ -43,6 +43,8 @@ def _cluster_options(command: F) -> F:
         click.option("--deadline", default="90s", show_default=True, metavar="DURATION", type=Duration(), help="How long the whole run may take; what is not known by then is said."),
         click.option("--no-probe", is_flag=True, help="Read the API only: enter no pod, start none."),
         click.option("--probe-image", metavar="IMAGE", help="The image of probe pods; must be on the nodes."),
+        click.option("--proxy-host", metavar="[USER@]HOST", help="The host with the reverse proxy, entered by ssh. Default: this machine, where the URL leads here."),
+        click.option("--sudo", is_flag=True, help="Use sudo, which must not ask for a password, for raw packets and for the proxy's configuration."),
         click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write all evidence to a bundle."),
         click.option("--bundle", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Judge a bundle instead of a cluster."),
         *_output_options(),

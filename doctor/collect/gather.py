@@ -16,17 +16,18 @@ from doctor.bundle.schema import (
     FlowRecord,
     GapRecord,
     ProbePodRecord,
-    ProxyRecord,
     Question,
     Record,
 )
-from doctor.collect.flows import Stage, plan, plan_egress, plan_targets, plan_upstreams
-from doctor.collect.host_proxy import find_proxy, is_local
+from doctor.collect.flow import Stage
+from doctor.collect.flows import plan
+from doctor.collect.flows_egress import plan_egress
 from doctor.collect.kube import Api, ApiAnswer
 from doctor.collect.probe_pods import choose_image, probe_pods
 from doctor.collect.resources import RESOURCES, Resource, reduce_items
-from doctor.collect.shells import Shell
+from doctor.collect.shells import LocalShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, read_node
+from doctor.collect.visit import Places, visit
 from doctor.evidence.finders import (
     coredns_service,
     flannel_config_keys,
@@ -34,8 +35,7 @@ from doctor.evidence.finders import (
 )
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.evidence.world import World
-from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
-from doctor.model.target import parse_target
+from doctor.model.flow import Flow, Observation, Vantage, VantageKind
 from doctor.model.verdict import Gap
 from doctor.probe.machine import observe
 
@@ -53,12 +53,16 @@ class Options(msgspec.Struct, frozen=True):
     Args:
         probing: Whether to enter pods and to start probe pods.
         probe_image: The image for probe pods, None to choose one per node.
+        proxy_host: What ssh calls the host with the reverse proxy; None for this machine.
+        sudo: Whether sudo may be used for what only root can see or send.
         note: Called with a line on progress.
         warn: Called with a line on what must not be missed.
     """
 
     probing: bool = True
     probe_image: str | None = None
+    proxy_host: str | None = None
+    sudo: bool = False
     note: Callable[[str], None] = lambda _line: None
     warn: Callable[[str], None] = lambda _line: None
 
@@ -74,6 +78,9 @@ class _Run:
         self.records: list[Record] = []
         self.created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         self._started = time.monotonic()
+        here = LocalShell(deadline=api.deadline, sudo=o.sudo)
+        away = SshShell(o.proxy_host, api.deadline, o.sudo) if o.proxy_host else None
+        self.places = Places(here, away)
 
     def bundle(self) -> Bundle:
         """Return what was gathered so far."""
@@ -116,7 +123,7 @@ def gather(api: Api, question: Question, needs: frozenset[Source], options: Opti
     options.note("reading the API")
     _read_api(run)
     with ThreadPoolExecutor(1) as aside:
-        visiting = aside.submit(_visit, run.tables(), needs)
+        visiting = aside.submit(visit, run.tables(), needs, run.places)
         if options.probing:
             _probe(run)
         elif any(isinstance(n, Wave) for n in needs):
@@ -171,56 +178,6 @@ def _record(
     return ApiRecord(name, msgspec.Raw(msgspec.json.encode(reduced)))
 
 
-def _visit(tables: Tables, needs: frozenset[Source]) -> list[Record]:
-    """Do what a visitor of the site does, from this machine; look at a proxy that stands here."""
-    if Wave.TARGET not in needs:
-        return []
-    records: list[Record] = []
-    given = tables.world.bundle.question.targets
-    resolved: dict[str, tuple[str, ...]] = {}
-    for target in given:
-        seen = observe(_resolve(target.host, target.url))
-        records.append(FlowRecord(observation=seen))
-        resolved[target.host] = seen.answers
-    flows = plan_targets(tables, resolved)
-    local = [f for f in flows if given and is_local(f.address)]
-    proxy = find_proxy(local[0].port) if local and Wave.PROXY in needs else None
-    if proxy:
-        records.append(proxy)
-    upstreams = _upstreams(proxy, {parse_target(f.subject).host for f in local})
-    if Wave.PROXY in needs:
-        flows += plan_upstreams(tables, flows, upstreams)
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        records.extend(FlowRecord(observation=o) for o in pool.map(observe, flows))
-    return records
-
-
-def _resolve(host: str, subject: str) -> Flow:
-    """Ask this machine's resolver for a host."""
-    return Flow(
-        id=f"{Purpose.TARGET}:machine>{FlowKind.RESOLVE}:{subject}",
-        purpose=Purpose.TARGET,
-        vantage=Vantage(VantageKind.MACHINE),
-        kind=FlowKind.RESOLVE,
-        address="",
-        name=host,
-        subject=subject,
-    )
-
-
-def _upstreams(proxy: ProxyRecord | None, hosts: set[str]) -> tuple[tuple[str, int], ...]:
-    """Return where the proxy forwards requests for these hosts; by address only."""
-    if proxy is None or proxy.proxy is None:
-        return ()
-    servers = [s for s in proxy.proxy.servers if s.upstream_host]
-    chosen = [s for s in servers if hosts & set(s.names)] or servers
-    found: dict[tuple[str, int], None] = {}
-    for server in chosen[:4]:
-        seen = observe(_resolve(server.upstream_host, server.upstream_host))
-        found.update({(a, server.upstream_port): None for a in seen.answers[:2]})
-    return tuple(found)
-
-
 def _probe(run: _Run) -> None:
     """Measure inside the cluster."""
     world = World(run.bundle())
@@ -237,7 +194,15 @@ def _probe(run: _Run) -> None:
 def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
     """Send the probes that what is known by now calls for."""
     shells = {s.vantage: s for s in (*entered.values(), *pods.values())}
-    stage = Stage(tables=run.tables(), nodes=tuple(entered), pods=tuple(pods), waves=run.needs)
+    if run.places.proxy:
+        shells[run.places.proxy.vantage] = run.places.proxy
+    stage = Stage(
+        tables=run.tables(),
+        nodes=tuple(entered),
+        pods=tuple(pods),
+        waves=run.needs,
+        outside=run.places.outside,
+    )
     run.options.note("sending probes")
     seen = _measure(run, shells, plan(stage))
     _measure(run, shells, plan_egress(stage, seen))

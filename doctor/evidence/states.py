@@ -187,6 +187,7 @@ def _webhook(
         failure_policy=webhook.failure_policy,
         intercepts=tuple(dict.fromkeys(intercepted)),
         backend=world.backend(f"{service.namespace}/{service.name}", str(service.port)),
+        ca_bundle=webhook.client_config.ca_bundle,
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from doctor.bundle.schema import Bundle
 from doctor.evidence import measurements, states
+from doctor.evidence.certificates import webhook_certificates
 from doctor.evidence.measurements import Measurements
 from doctor.evidence.world import World
 from doctor.model import evidence as model
@@ -107,6 +108,10 @@ TABLES: dict[type[Evidence], Table] = {
     model.Webhooks: Table(lambda t: states.webhooks(t.world), _WEBHOOKS),
     model.WebhookFlows: Table(
         _plain(model.WebhookFlows, Purpose.WEBHOOK),
+        (*_FLANNEL, *_WEBHOOKS, Wave.WEBHOOK, Wave.NODE),
+    ),
+    model.WebhookCertificates: Table(
+        lambda t: webhook_certificates(t.world, t.measured.of(Purpose.WEBHOOK_TLS)),
         (*_FLANNEL, *_WEBHOOKS, Wave.WEBHOOK, Wave.NODE),
     ),
     model.Backends: Table(lambda t: states.backends(t.world), _BACKENDS),

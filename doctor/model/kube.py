@@ -591,10 +591,11 @@ class WebhookService(KubeObject, frozen=True):
 
 
 class ClientConfig(KubeObject, frozen=True):
-    """Where a webhook is called: a Service, or a URL."""
+    """Where a webhook is called: a Service, or a URL; and which authorities are trusted there."""
 
     service: WebhookService | None = None
     url: str = ""
+    ca_bundle: str = msgspec.field(name="caBundle", default="")
 
 
 class WebhookRule(KubeObject, frozen=True):

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 import pytest
 
-from checks.dns import running, udp_and_tcp
+from checks.dns.answers import udp_and_tcp
+from checks.dns.running import running
 from doctor.model.evidence import Backend, DnsFlows, DnsService, Flannel, NodeNetworks
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence, Finding
