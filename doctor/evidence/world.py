@@ -143,6 +143,14 @@ class World:
             found[pod.namespace].append(pod)
         return found
 
+    @cached_property
+    def pods_by_node(self) -> dict[str, list[Pod]]:
+        """Pods by the node that they are bound to."""
+        found: dict[str, list[Pod]] = defaultdict(list)
+        for pod in self.pods:
+            found[pod.node].append(pod)
+        return found
+
     def configmap(self, key: str) -> ConfigMap | None:
         """Return one ConfigMap that was asked for by name."""
         return next(iter(self.items(f"configmaps/{key}", ConfigMap)), None)
