@@ -29,6 +29,8 @@ class Wish(msgspec.Struct, frozen=True):
     deadline: float = 90.0
     no_probe: bool = False
     probe_image: str | None = None
+    probe_namespace: str | None = None
+    allow_host_probe: bool = False
     save: Path | None = None
     bundle: Path | None = None
     outputs: tuple[str, ...] = ()
@@ -79,6 +81,8 @@ def _forbid_contradictions(wish: Wish) -> None:
         "--context": wish.context,
         "--no-probe": wish.no_probe,
         "--probe-image": wish.probe_image,
+        "--probe-namespace": wish.probe_namespace,
+        "--allow-host-probe": wish.allow_host_probe,
         "--save": wish.save,
     }
     for name, value in given.items():
@@ -122,7 +126,12 @@ def _gather(checks: tuple[Check, ...], wish: Wish) -> Bundle:
     api = connect(wish.kubeconfig, wish.context, wish.request_timeout, Deadline(wish.deadline))
     with progress(quiet=wish.quiet) as note:
         options = Options(
-            probing=not wish.no_probe, probe_image=wish.probe_image, note=note, warn=warn
+            probing=not wish.no_probe,
+            probe_image=wish.probe_image,
+            probe_namespace=wish.probe_namespace,
+            host_probe=wish.allow_host_probe,
+            note=note,
+            warn=warn,
         )
         return gather(api, question, needs, options)
 

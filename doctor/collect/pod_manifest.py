@@ -4,10 +4,11 @@ import hashlib
 
 import msgspec
 
-from doctor.collect.pod_owner import PREFIX, Run
+from doctor.collect.pod_owner import Run
 from doctor.evidence.finders import kube_proxy_daemonset
 from doctor.evidence.world import World
 from doctor.model.kube import KubeObject, Toleration
+from doctor.model.probe_pod import PREFIX
 
 __all__ = [
     "CONTAINER",

@@ -12,13 +12,11 @@ from typing import Annotated
 import msgspec
 
 from doctor.model.kube import Meta
+from doctor.model.probe_pod import LABEL, MANAGER, PREFIX
 
 __all__ = [
     "ENDS",
-    "LABEL",
-    "MANAGER",
     "OWNER",
-    "PREFIX",
     "RUN",
     "Owner",
     "Run",
@@ -28,10 +26,6 @@ __all__ = [
     "owner_of",
 ]
 
-LABEL = "app.kubernetes.io/managed-by"
-MANAGER = "wwwm-doctor"
-PREFIX = f"{MANAGER}-"
-"""What the names of all that is made begin with."""
 RUN = "wwwm-doctor/run"
 OWNER = "wwwm-doctor/owner"
 ENDS = "wwwm-doctor/ends"

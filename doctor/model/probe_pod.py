@@ -4,7 +4,12 @@ from enum import StrEnum
 
 import msgspec
 
-__all__ = ["Choice", "Fate", "Leftover", "NodeImages", "Sweep"]
+__all__ = ["LABEL", "MANAGER", "PREFIX", "Choice", "Fate", "Leftover", "NodeImages", "Sweep"]
+
+LABEL = "app.kubernetes.io/managed-by"
+MANAGER = "wwwm-doctor"
+PREFIX = f"{MANAGER}-"
+"""What the names of all that is made begin with."""
 
 
 class Choice(msgspec.Struct, frozen=True):
