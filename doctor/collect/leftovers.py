@@ -2,7 +2,7 @@
 
 import datetime as dt
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -105,6 +105,15 @@ class _Plan(msgspec.Struct, frozen=True):
         """Whether nothing is left to do: what is to go was told so, and holds no pod."""
         return not self.pods and all(n.going for n in self.namespaces)
 
+    def without(self, refused: Container[str]) -> "_Plan":
+        """Leave out what the API server would not remove."""
+        return _Plan(
+            kept=self.kept,
+            namespaces=tuple(n for n in self.namespaces if n.metadata.uid not in refused),
+            strays=tuple(p for p in self.strays if p.metadata.uid not in refused),
+            inside=tuple(p for p in self.inside if p.metadata.uid not in refused),
+        )
+
 
 def sweep(
     api: Api,
@@ -134,8 +143,10 @@ def sweep(
         raise ClusterError(f"nothing can be looked for: {'; '.join(unseen)}")
     plan = _plan(found, dt.datetime.now(dt.UTC), everything=everything)
     refused = {} if plan.idle else _delete(api, plan)
-    left = found if plan.idle else _wait(api, namespace, found, plan, pace or SweepPace())
-    return Sweep((*plan.kept, *_report(plan, left, refused)), unseen)
+    going = plan.without(refused)
+    left = found if going.idle else _wait(api, namespace, found, going, pace or SweepPace())
+    report = _report(plan, left, refused, waited=not going.idle)
+    return Sweep((*plan.kept, *report), unseen)
 
 
 def _find(api: Api, namespace: str | None) -> _Found:
@@ -237,7 +248,9 @@ def _wait(api: Api, namespace: str | None, found: _Found, plan: _Plan, pace: Swe
                 _delete_one(api, pod, 0)
 
 
-def _report(plan: _Plan, left: _Found, refused: dict[str, str]) -> Iterator[Leftover]:
+def _report(
+    plan: _Plan, left: _Found, refused: dict[str, str], *, waited: bool
+) -> Iterator[Leftover]:
     """Say what became of everything that was to go."""
     now = {n.metadata.uid: n for n in left.namespaces}
     for item in plan.namespaces:
@@ -248,7 +261,7 @@ def _report(plan: _Plan, left: _Found, refused: dict[str, str]) -> Iterator[Left
         elif uid not in now:
             pods = f"with {len(inside)} pod{'s' if len(inside) > 1 else ''}" if inside else ""
             yield Leftover(_called(item), Fate.REMOVED, pods)
-        elif plan.idle:
+        elif not waited:
             stuck = now[uid].trouble(*_FAILURES)
             yield Leftover(_called(item), Fate.STUCK if stuck else Fate.GOING, stuck)
         else:

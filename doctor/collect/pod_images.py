@@ -111,7 +111,7 @@ def candidates(world: World, node: Node, given: str | None = None) -> tuple[Choi
     flannel = frozenset(
         c.image for d in flannel_daemonsets(world) for c in d.spec.template.spec.containers
     )
-    seen = [_Seen(image, runs, _rank(image, flannel)) for image, runs in _on(world, node)]
+    seen = [_Seen(image, runs, _rank(image, flannel)) for image, runs in _on(world, node).items()]
     usable = [s for s in seen if s.rank is not _Rank.NONE]
     return tuple(s.choice for s in sorted(usable, key=lambda s: (s.rank, not s.runs)))[:MOST]
 
@@ -131,16 +131,17 @@ def _images(world: World, node: Node, given: str | None) -> NodeImages:
     return NodeImages(node.name, choices, "" if choices else NO_IMAGE)
 
 
-def _on(world: World, node: Node) -> Iterator[tuple[str, bool]]:
-    """List the images of a node, each once, and whether a container was started from it."""
-    started = (i for p in world.pods_by_node.get(node.name, ()) for i in _started(p))
-    running = dict.fromkeys(started)
-    yield from ((image, True) for image in running)
+def _on(world: World, node: Node) -> dict[str, bool]:
+    """Map the images of a node to whether a container there was started from it."""
+    pods = world.pods_by_node.get(node.name, ())
+    found = {i: True for p in pods for i in _started(p) if i}
+    running = set(found)
     for image in node.status.images or ():
-        names = image.names or ()
-        if not running.keys() & set(names):
-            # of its names, a tag says more to a reader than a digest
-            yield from ((n, False) for n in sorted(names, key=lambda n: "@" in n)[:1])
+        # of its names, a tag says more to a reader than a digest
+        names = sorted((n for n in image.names or () if n), key=lambda n: "@" in n)
+        if names and not running & set(names):
+            found[names[0]] = False
+    return found
 
 
 def _started(pod: Pod) -> Iterator[str]:

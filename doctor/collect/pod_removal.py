@@ -87,12 +87,9 @@ def _remove_pods(api: Api, run: Run, space: Space, pace: Pace) -> str:
     if any(not p.status.pod_ip for p in deleted):
         # they have never run: there is nothing that could end in an orderly way
         api.call("DELETE", f"{own}&{_NO_ADDRESS}", delete_options(0), late=True)
-    time.sleep(pace.soonest if any(p.status.pod_ip for p in deleted) else 0.0)
-    seen, pods = listed(api, own, SeenPod, late=True)
-    while (pods or not seen.status) and time.monotonic() < limit:
-        time.sleep(pace.poll)
-        seen, pods = listed(api, own, SeenPod, late=True)
-    if seen.ok and not pods:
+    if any(p.status.pod_ip for p in deleted):
+        time.sleep(pace.soonest)
+    if _have_gone(api, own, space, pace, limit):
         return ""
     # with a broken CNI a sandbox cannot be taken down in an orderly way
     answer = _delete_pods(api, run, space, 0)
@@ -102,6 +99,19 @@ def _remove_pods(api: Api, run: Run, space: Space, pace: Pace) -> str:
     what = ", ".join(p.name for p in left) or "pods"
     command = f"kubectl -n {space.name} delete pod -l {RUN}={run.id} --force"
     return f"could not remove {what} in namespace {space.name}: {answer.reason}; {command}"
+
+
+def _have_gone(api: Api, path: str, space: Space, pace: Pace, limit: float) -> bool:
+    """Wait until no pod is left, and none can come to be that nobody has waited for."""
+    settled = time.monotonic() + (0.0 if space.known else min(_UNSETTLED_SECONDS, pace.gone))
+    while True:
+        answer, pods = listed(api, path, SeenPod, late=True)
+        now = time.monotonic()
+        if answer.ok and not pods and now >= settled:
+            return True
+        if now >= limit or answer.status in _FORBIDDEN:
+            return False
+        time.sleep(pace.poll)
 
 
 def _delete_pods(api: Api, run: Run, space: Space, grace: int) -> ApiAnswer:

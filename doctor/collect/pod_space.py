@@ -28,7 +28,7 @@ class Space(msgspec.Struct):
         own: Whether this run makes it.
         host: Whether it is for pods on the nodes' own network.
         asked: Whether its creation was asked for.
-        known: Whether that was answered: else it may be there or not.
+        known: Whether all that was asked for was answered: else more may come to be, or not.
         pods: Names of the pods whose creation was asked for.
         refusal: Why no pod can be started in it.
     """
@@ -37,7 +37,7 @@ class Space(msgspec.Struct):
     own: bool
     host: bool = False
     asked: bool = False
-    known: bool = False
+    known: bool = True
     pods: list[str] = []
     refusal: str = ""
 

@@ -148,6 +148,7 @@ class Starter:
         attempt.space.pods.append(attempt.name)
         answer = post_pod(self._api, self._run, attempt.space, attempt.wanted)
         if not answer.ok:
+            attempt.space.known = attempt.space.known and bool(answer.status)
             return answer.reason
         attempt.since = time.monotonic()
         changed = altered(attempt.wanted, answer.body)
@@ -196,7 +197,8 @@ class Starter:
         if following is None:
             return climb.ended()
         climb.attempt = following
-        refusal = self._create(following)
+        # not here in the main thread: a signal would leave it unknown whether there is a pod
+        refusal = self._pool.submit(self._create, following).result()
         return climb.ended(reason=refusal) if refusal else climb
 
     def _next(self, climb: _Climb, result: Outcome) -> Attempt | None:

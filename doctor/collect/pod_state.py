@@ -177,7 +177,7 @@ def _warned(pod: SeenPod, events: Iterable[Event]) -> Outcome | None:
     own = [e for e in events if e.involved_object.name == pod.name]
     for event in own:
         if event.reason == "FailedCreatePodSandBox":
-            return _never(event.message)
+            return _never(event.message or event.reason)
     mounts = [_MOUNT.search(e.message) for e in own if e.reason == "FailedMount"]
     absent = frozenset(m[1] for m in mounts if m) & HOST_PATHS.keys()
     if absent:

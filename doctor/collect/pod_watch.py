@@ -69,6 +69,7 @@ class Watch:
         self._selector = run.selector
         self._pace = pace
         self._next_nodes = 0.0
+        self._some_taken_up = False
 
     def look(self, pending: list[Attempt]) -> list[Outcome | None]:
         """Ask once what has become of pods; None for those that may still start.
@@ -83,7 +84,7 @@ class Watch:
             for number, result in zip(own, results, strict=True):
                 found[number] = result
         waiting = [a for a, r in zip(pending, found, strict=True) if r is None]
-        late = self._late(waiting, others=any(a.seen and a.seen.taken_up for a in pending))
+        late = self._late(waiting)
         return [r or late.get(a.name) for a, r in zip(pending, found, strict=True)]
 
     def _in(self, space: Space, pending: list[Attempt]) -> list[Outcome | None]:
@@ -104,6 +105,7 @@ class Watch:
         if pod is None:
             return Outcome(reason="the pod was removed by somebody else")
         attempt.seen = pod
+        self._some_taken_up = self._some_taken_up or pod.taken_up
         return outcome(pod, events)
 
     def _slow(self, attempt: Attempt, pods: dict[str, SeenPod]) -> bool:
@@ -121,7 +123,7 @@ class Watch:
         """LIST the warnings about pods in a namespace."""
         return listed(self._api, f"{space.path}/events?{_WARNINGS}", Event)[1]
 
-    def _late(self, waiting: list[Attempt], *, others: bool) -> dict[str, Outcome]:
+    def _late(self, waiting: list[Attempt]) -> dict[str, Outcome]:
         """Give up pods whose node has gone, or whose kubelet takes no notice of them."""
         now = time.monotonic()
         slow = [a for a in waiting if now - a.since >= self._pace.notice]
@@ -131,7 +133,7 @@ class Watch:
         down = self._down(dict.fromkeys(a.wanted.node for a in slow[:_MOST_NODES]))
         found = {a.name: Outcome(reason=down[a.wanted.node]) for a in slow if a.wanted.node in down}
         for attempt in slow:
-            if others and not (attempt.seen and attempt.seen.taken_up):
+            if self._some_taken_up and not (attempt.seen and attempt.seen.taken_up):
                 text = f"has not taken it up in {self._pace.notice:g} s"
                 reason = f"the kubelet of {attempt.wanted.node} {text}"
                 found.setdefault(attempt.name, Outcome(reason=reason))
