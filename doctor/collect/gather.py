@@ -225,11 +225,10 @@ def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -
     there = tuple(f for f in flows if f.vantage.kind is not VantageKind.MACHINE)
     with ThreadPoolExecutor(_WORKERS) as pool:
         own = pool.submit(lambda: list(pool.map(observe, here)))
-        seen, gaps = measure(shells, there, run.options.note)
+        seen, missed = measure(shells, there, run.options.note)
         seen = [*seen, *own.result()]
     run.seen(seen)
-    for gap in gaps:
-        run.gap(gap.needs, gap.reason, _MEASURED, essential=gap.essential)
+    run.records.extend(missed)
     return seen
 
 
