@@ -15,6 +15,7 @@ pytestmark = pytest.mark.lab
 
 _DNS_RESOURCES = frozenset(
     {
+        "apiservices",
         "configmaps",
         "daemonsets",
         "deployments",
