@@ -59,13 +59,14 @@ class NodeRecord(msgspec.Struct, frozen=True, tag="node"):
 
 
 class ProbePodRecord(msgspec.Struct, frozen=True, tag="probe-pod"):
-    """What became of one probe pod."""
+    """What became of one probe pod; its namespace is empty where none was asked for."""
 
     node: str
     address: str = ""
     port: int = 0
     image: str = ""
     reason: str = ""
+    namespace: str = ""
 
 
 class FlowRecord(msgspec.Struct, frozen=True, tag="flow"):

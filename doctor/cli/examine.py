@@ -34,6 +34,8 @@ class Wish(msgspec.Struct, frozen=True):
     probe_image: str | None = None
     proxy_host: str | None = None
     sudo: bool = False
+    probe_namespace: str | None = None
+    allow_host_probe: bool = False
     save: Path | None = None
     bundle: Path | None = None
     outputs: tuple[str, ...] = ()
@@ -87,6 +89,8 @@ def _forbid_contradictions(wish: Wish) -> None:
         "--probe-image": wish.probe_image,
         "--proxy-host": wish.proxy_host,
         "--sudo": wish.sudo,
+        "--probe-namespace": wish.probe_namespace,
+        "--allow-host-probe": wish.allow_host_probe,
         "--save": wish.save,
     }
     for name, value in given.items():
@@ -148,6 +152,8 @@ def _gather(checks: tuple[Check, ...], wish: Wish) -> Bundle:
             probe_image=wish.probe_image,
             proxy_host=wish.proxy_host,
             sudo=wish.sudo,
+            probe_namespace=wish.probe_namespace,
+            host_probe=wish.allow_host_probe,
             note=note,
             warn=warn,
         )

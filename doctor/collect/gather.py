@@ -1,9 +1,8 @@
 """A whole run: read the API, enter nodes, start probe pods, send probes, write it all down."""
 
-import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -15,7 +14,6 @@ from doctor.bundle.schema import (
     Bundle,
     FlowRecord,
     GapRecord,
-    ProbePodRecord,
     Question,
     Record,
 )
@@ -23,7 +21,7 @@ from doctor.collect.flow import Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
 from doctor.collect.kube import Api, ApiAnswer
-from doctor.collect.probe_pods import choose_image, probe_pods
+from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
 from doctor.collect.resources import RESOURCES, Resource, reduce_items
 from doctor.collect.shells import LocalShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, read_node
@@ -55,6 +53,9 @@ class Options(msgspec.Struct, frozen=True):
         probe_image: The image for probe pods, None to choose one per node.
         proxy_host: What ssh calls the host with the reverse proxy; None for this machine.
         sudo: Whether sudo may be used for what only root can see or send.
+        probe_namespace: An existing namespace for probe pods, None for one of the run's own.
+        host_probe: Whether to start a probe pod in a node's own network where no resident pod can
+            be entered.
         note: Called with a line on progress.
         warn: Called with a line on what must not be missed.
     """
@@ -63,6 +64,8 @@ class Options(msgspec.Struct, frozen=True):
     probe_image: str | None = None
     proxy_host: str | None = None
     sudo: bool = False
+    probe_namespace: str | None = None
+    host_probe: bool = False
     note: Callable[[str], None] = lambda _line: None
     warn: Callable[[str], None] = lambda _line: None
 
@@ -185,10 +188,18 @@ def _probe(run: _Run) -> None:
     with ThreadPoolExecutor(_WORKERS) as pool:
         # nodes are read while the probe pods start
         reading = pool.map(read_node, entered.values())
-        with _pods(run, world) as pods:
+
+        def measure_with(started: ProbePodSet) -> None:
+            pods = pod_shells(run.api, started)
+            hosts = pod_shells(run.api, started, host=True)
+            run.records.extend(started.records)
             run.records.extend(reading)
-            _note_missing(run, world, entered, pods)
-            _send(run, entered, pods)
+            run.records.extend(pool.map(read_node, hosts.values()))
+            everywhere = {**entered, **hosts}
+            _note_missing(run, world, everywhere, started)
+            _send(run, everywhere, pods)
+
+        _pods(run, world, entered, measure_with)
 
 
 def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
@@ -222,29 +233,40 @@ def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -
     return seen
 
 
-@contextlib.contextmanager
-def _pods(run: _Run, world: World) -> Iterator[dict[str, Shell]]:
-    """Start probe pods, and remove them in the end."""
-    if Wave.PROBE_PODS not in run.needs:
-        yield {}
-        return
-    ready = [n for n in world.linux if n.ready]
-    images = {n.name: choose_image(world, n, run.options.probe_image) for n in ready}
-    with probe_pods(run.api, world, images, run.options.note, run.options.warn) as started:
-        run.records.extend(started.records)
-        yield pod_shells(run.api, started)
-
-
-def _note_missing(
-    run: _Run, world: World, entered: dict[str, Shell], pods: dict[str, Shell]
+def _pods(
+    run: _Run, world: World, entered: dict[str, Shell], use: Callable[[ProbePodSet], None]
 ) -> None:
+    """Start probe pods, use them, and remove them in the end."""
+    ready = tuple(n for n in world.linux if n.ready)
+    hosts = run.options.host_probe and Wave.NODE in run.needs
+    wish = Wish(
+        nodes=ready if Wave.PROBE_PODS in run.needs else (),
+        hosts=tuple(n for n in ready if n.name not in entered) if hosts else (),
+        image=run.options.probe_image,
+        namespace=run.options.probe_namespace,
+        note=run.options.note,
+        warn=run.options.warn,
+    )
+    if wish.nodes or wish.hosts:
+        use_probe_pods(run.api, world, wish, use)
+    else:
+        use(ProbePodSet())
+
+
+def _note_missing(run: _Run, world: World, entered: dict[str, Shell], started: ProbePodSet) -> None:
     """Write down which vantages are missing, and why."""
-    reasons = {r.node: r.reason for r in run.records if isinstance(r, ProbePodRecord) and r.reason}
+    pods = {p.node for p in started.running(host=False)}
+    reasons, hosts = started.missing(host=False), started.missing(host=True)
     for node in world.linux:
         if Wave.PROBE_PODS in run.needs and node.name not in pods:
             reason = reasons.get(node.name, "the node is not Ready")
             run.gap(f"a probe pod on {node.name}", reason, _POD_TABLES)
         if Wave.NODE in run.needs and node.name not in entered:
             reason = "no ready kube-flannel pod there to enter"
+            tried = hosts.get(node.name, "")
+            if tried:
+                reason += f", and no host-network probe pod: {tried}"
+            elif node.ready and not run.options.host_probe:
+                reason += " (--allow-host-probe starts one)"
             essential = node.control_plane
             run.gap(f"entering node {node.name}", reason, _NODE_TABLES, essential=essential)

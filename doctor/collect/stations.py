@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from doctor.bundle.schema import CommandOutput, NodeRecord
 from doctor.collect.kube import Api
-from doctor.collect.probe_pods import ProbePodSet, pod_name
+from doctor.collect.pod_manifest import CONTAINER
+from doctor.collect.probe_pods import ProbePodSet
 from doctor.collect.shells import PodShell, Shell
 from doctor.evidence.states import flannel
 from doctor.evidence.world import World
@@ -43,17 +44,24 @@ def node_shells(api: Api, world: World) -> dict[str, Shell]:
     }
 
 
-def pod_shells(api: Api, pods: ProbePodSet) -> dict[str, Shell]:
-    """Return the probe pods that run."""
+def pod_shells(api: Api, pods: ProbePodSet, *, host: bool = False) -> dict[str, Shell]:
+    """Return the probe pods that run, by node.
+
+    Args:
+        api: The API server.
+        pods: What became of the probe pods.
+        host: Whether those in the nodes' own network are meant: they stand for the nodes.
+    """
+    kind = VantageKind.NODE if host else VantageKind.POD
     return {
-        r.node: PodShell(
+        p.node: PodShell(
             api=api,
-            vantage=Vantage(VantageKind.POD, r.node),
-            namespace=pods.namespace,
-            pod=pod_name(r.node),
-            container="probe",
+            vantage=Vantage(kind, p.node),
+            namespace=p.namespace,
+            pod=p.pod,
+            container=CONTAINER,
         )
-        for r in pods.running
+        for p in pods.running(host=host)
     }
 
 

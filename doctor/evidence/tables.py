@@ -44,7 +44,7 @@ Source = str | Wave
 
 _PODS = ("nodes", "pods", "services", "endpointslices")
 _FLANNEL = ("nodes", "pods", "daemonsets", "configmaps:flannel", "events:warning")
-_PROBING = (*_FLANNEL, *_PODS, Wave.NODE, Wave.PROBE_PODS)
+_PROBING = (*_FLANNEL, *_PODS, "apiservices", Wave.NODE, Wave.PROBE_PODS)
 _DNS = (*_PODS, "deployments", "configmaps:coredns")
 _INGRESS = (*_PODS, "ingresses", "ingressclasses", "deployments", "daemonsets")
 _METALLB = (
