@@ -1,6 +1,7 @@
 """What a full run asks of the API server, and that it pulls nothing and leaves nothing."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -82,8 +83,13 @@ def test_images_names_what_is_on_each_node(lab: Lab) -> None:
     done = doctor(lab, "images")
     assert done.returncode == 0, done.stderr
     assert {entry["verb"] for entry in requests(lab, mark)} <= {"get", "list"}
-    held = Images.now(lab).held
-    for node in lab.nodes.values():
-        told = [line for line in done.stdout.splitlines() if node.fqdn in line]
-        assert told, done.stdout
-        assert any(name in line for name in held[node.name] for line in told), done.stdout
+    held = {lab.nodes[name].fqdn: images for name, images in Images.now(lab).held.items()}
+    lines = done.stdout.splitlines()
+    told = {
+        node: image.strip()
+        for nodes, image in pairwise(lines)
+        if not nodes.startswith(" ")
+        for node in nodes.split(", ")
+    }
+    assert told.keys() == held.keys(), done.stdout
+    assert all(image in held[node] for node, image in told.items()), done.stdout
