@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.lab.conditions.spaces import drop_namespace, make_namespace, pod
+from tests.lab.conditions.spaces import ELSEWHERE, drop_namespace, make_namespace, pod
 from tests.lab.lab import Lab
 from tests.lab.patient import doctor, examine
 from tests.lab.shell import poll
@@ -24,7 +24,6 @@ from tests.lab.traces import (
 pytestmark = pytest.mark.lab
 
 _RESTRICTED = "lab-restricted"
-_ELSEWHERE = "kube-public"
 
 
 def test_a_full_run_asks_little_and_changes_nothing(lab: Lab) -> None:
@@ -50,10 +49,10 @@ def test_a_pull_would_have_been_seen(lab: Lab) -> None:
     before = Images.now(lab)
     node = list(lab.nodes.values())[-1]
     try:
-        lab.apply(json.dumps(pod("pulls", _ELSEWHERE, node.fqdn, pull="Always")))
+        lab.apply(json.dumps(pod("pulls", ELSEWHERE, node.fqdn, pull="Always")))
         poll(lambda: before.pulls(lab), seconds=30, what="a pull")
     finally:
-        lab.kubectl("delete", "pod", "pulls", "-n", _ELSEWHERE, "--ignore-not-found", "--force")
+        lab.kubectl("delete", "pod", "pulls", "-n", ELSEWHERE, "--ignore-not-found")
 
 
 @pytest.mark.shapes("article")
