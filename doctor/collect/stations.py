@@ -1,5 +1,6 @@
 """Stations: where the relay can run, and what is read inside a node."""
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -121,11 +122,10 @@ def _relay(shell: Shell, flows: tuple[Flow, ...]) -> tuple[list[Observation], li
     if frames is None:
         reason = answer.reason or f"the relay broke off: {answer.stderr[:200]}"
         return [], [Gap(needs=where, reason=reason)]
-    seen = read_observations(flows, frames)
-    missing = len(flows) - len(seen)
-    gap = Gap(
-        needs=where,
-        reason=f"{missing} of {len(flows)} gave nothing that is understood",
-        essential=False,
-    )
-    return seen, [gap] if missing else []
+    reading = read_observations(flows, frames)
+    reasons = Counter(reason for _, reason in reading.unseen)
+    gaps = [
+        Gap(needs=where, reason=f"{n} of {len(flows)}: {reason}", essential=False)
+        for reason, n in reasons.items()
+    ]
+    return list(reading.observations), gaps

@@ -65,3 +65,27 @@ def saying(answer: bytes) -> Talk:
 
 def hanging_up(_connection: socket.socket) -> None:
     """Close at once."""
+
+
+@contextlib.contextmanager
+def answering(reply: Callable[[bytes], bytes]) -> Iterator[int]:
+    """Answer datagrams on a free port until the end of a test; an empty reply is not sent."""
+    done = threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(0.05)
+
+        def serve() -> None:
+            while not done.is_set():
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    query, peer = listener.recvfrom(65535)
+                    if answer := reply(query):
+                        listener.sendto(answer, peer)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            done.set()
+            server.join(timeout=10)
