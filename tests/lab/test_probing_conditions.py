@@ -24,6 +24,7 @@ HOSTGW = frozenset(
     {
         "pull-policy-rewritten",
         "pods-refused",
+        "kubelet-silent",
         "node-cordoned",
         "node-tainted",
         "node-tainted-noexecute",

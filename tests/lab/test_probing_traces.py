@@ -1,10 +1,11 @@
 """What a full run asks of the API server, and that it pulls nothing and leaves nothing."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
-from tests.lab.conditions.spaces import drop_namespace, make_namespace, pod
+from tests.lab.conditions.spaces import ELSEWHERE, drop_namespace, make_namespace, pod
 from tests.lab.lab import Lab
 from tests.lab.patient import doctor, examine
 from tests.lab.shell import poll
@@ -23,7 +24,6 @@ from tests.lab.traces import (
 pytestmark = pytest.mark.lab
 
 _RESTRICTED = "lab-restricted"
-_ELSEWHERE = "kube-public"
 
 
 def test_a_full_run_asks_little_and_changes_nothing(lab: Lab) -> None:
@@ -49,10 +49,10 @@ def test_a_pull_would_have_been_seen(lab: Lab) -> None:
     before = Images.now(lab)
     node = list(lab.nodes.values())[-1]
     try:
-        lab.apply(json.dumps(pod("pulls", _ELSEWHERE, node.fqdn, pull="Always")))
+        lab.apply(json.dumps(pod("pulls", ELSEWHERE, node.fqdn, pull="Always")))
         poll(lambda: before.pulls(lab), seconds=30, what="a pull")
     finally:
-        lab.kubectl("delete", "pod", "pulls", "-n", _ELSEWHERE, "--ignore-not-found", "--force")
+        lab.kubectl("delete", "pod", "pulls", "-n", ELSEWHERE, "--ignore-not-found")
 
 
 @pytest.mark.shapes("article")
@@ -82,8 +82,13 @@ def test_images_names_what_is_on_each_node(lab: Lab) -> None:
     done = doctor(lab, "images")
     assert done.returncode == 0, done.stderr
     assert {entry["verb"] for entry in requests(lab, mark)} <= {"get", "list"}
-    held = Images.now(lab).held
-    for node in lab.nodes.values():
-        told = [line for line in done.stdout.splitlines() if node.fqdn in line]
-        assert told, done.stdout
-        assert any(name in line for name in held[node.name] for line in told), done.stdout
+    held = {lab.nodes[name].fqdn: images for name, images in Images.now(lab).held.items()}
+    lines = done.stdout.splitlines()
+    told = {
+        node: image.strip()
+        for nodes, image in pairwise(lines)
+        if not nodes.startswith(" ")
+        for node in nodes.split(", ")
+    }
+    assert told.keys() == held.keys(), done.stdout
+    assert all(image in held[node] for node, image in told.items()), done.stdout

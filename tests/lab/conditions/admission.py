@@ -6,7 +6,7 @@ from typing import Final
 import yaml
 
 from tests.lab.conditions.model import Condition
-from tests.lab.conditions.spaces import drop_namespace, make_namespace, outsiders, tried
+from tests.lab.conditions.spaces import ELSEWHERE, drop_namespace, make_namespace, outsiders, tried
 from tests.lab.faults.objects import Json, Ref, get
 from tests.lab.faults.webhook import WEBHOOK
 from tests.lab.lab import Lab
@@ -17,8 +17,6 @@ QUOTA: Final = "quota-none"
 REFUSAL: Final = "visitors start no pods here: ask the platform team"
 QUOTA_NAME: Final = "no-pods"
 QUOTA_NAMESPACE: Final = "lab-quota"
-# a namespace that every cluster has, and that is none of the lab's own
-_ELSEWHERE: Final = "kube-public"
 _PODS: Final[Json] = {
     "apiGroups": [""],
     "apiVersions": ["v1"],
@@ -55,7 +53,7 @@ def _inject_rewritten(lab: Lab) -> None:
 
 
 def _settled_rewritten(lab: Lab) -> bool:
-    said = tried(lab, _ELSEWHERE)
+    said = tried(lab, ELSEWHERE)
     return said.admitted and '"imagePullPolicy": "Always"' in said.text
 
 
@@ -89,7 +87,7 @@ def _inject_refused(lab: Lab) -> None:
 
 
 def _settled_refused(lab: Lab) -> bool:
-    return REFUSAL in tried(lab, _ELSEWHERE).text
+    return REFUSAL in tried(lab, ELSEWHERE).text
 
 
 def _heal_refused(lab: Lab) -> None:

@@ -9,11 +9,12 @@ import yaml
 
 from tests.lab.conditions.model import Condition
 from tests.lab.conditions.placing import spread, vacate
+from tests.lab.conditions.spaces import ELSEWHERE, pod
 from tests.lab.faults.model import has_workers
 from tests.lab.faults.objects import Json, Ref, edit, forget, get, listed, note, noted, restore
 from tests.lab.lab import Lab
 from tests.lab.node import Node
-from tests.lab.shell import LabError
+from tests.lab.shell import LabError, poll
 
 NOT_READY: Final = "node-not-ready"
 SILENT: Final = "kubelet-silent"
@@ -21,6 +22,7 @@ CORDONED: Final = "node-cordoned"
 TAINTED: Final = "node-tainted"
 EVICTING: Final = "node-tainted-noexecute"
 FULL: Final = "node-full"
+OUT_OF_PODS: Final = "OutOfpods"
 KUBELET: Final = "kubelet"
 TAINT: Final = "lab.example.net/reserved"
 CONFIG: Final = "var/lib/kubelet/config.yaml"
@@ -137,9 +139,9 @@ def _inject_evicting(lab: Lab) -> None:
     add = json.dumps([{"op": "add", "path": "/spec/tolerations/-", "value": _ALL}])
     for daemons in _daemons(lab):
         edit(lab, EVICTING, daemons, _tolerate)
-        for pod in _on_node(lab, daemons):
-            if _ALL not in pod["spec"]["tolerations"]:
-                place = ("pod", pod["metadata"]["name"], "-n", daemons.namespace)
+        for found in _on_node(lab, daemons):
+            if _ALL not in found["spec"]["tolerations"]:
+                place = ("pod", found["metadata"]["name"], "-n", daemons.namespace)
                 lab.kubectl("patch", *place, "--type=json", "-p", add)
     _taint(lab, "NoExecute")
 
@@ -152,10 +154,10 @@ def _heal_evicting(lab: Lab) -> None:
     _heal_tainted(lab)
     restore(lab, EVICTING)
     for daemons in _daemons(lab):
-        for pod in _on_node(lab, daemons):
-            if _ALL in pod["spec"]["tolerations"]:
+        for found in _on_node(lab, daemons):
+            if _ALL in found["spec"]["tolerations"]:
                 # it cannot be taken from a pod that has it
-                name = pod["metadata"]["name"]
+                name = found["metadata"]["name"]
                 lab.kubectl("delete", "pod", name, "-n", daemons.namespace)
     spread(lab)
 
@@ -179,6 +181,19 @@ def _inject_full(lab: Lab) -> None:
     original = note(lab, FULL, _ORIGINAL, (last(lab).disk / CONFIG).read_text())
     limited = {**yaml.safe_load(original), "maxPods": _pods_there(lab)}
     _rewrite_config(lab, yaml.safe_dump(limited))
+    # a kubelet that has just begun takes its time for the first pod that it refuses
+    lab.apply(json.dumps(pod(FULL, ELSEWHERE, last(lab).fqdn)))
+    poll(lambda: _refused(lab), seconds=60, what=f"{OUT_OF_PODS} on {last(lab).name}")
+    _forget_pod(lab)
+
+
+def _refused(lab: Lab) -> bool:
+    reason = ("-n", ELSEWHERE, "-o", "jsonpath={.status.reason}")
+    return lab.kubectl("get", "pod", FULL, *reason, check=False) == OUT_OF_PODS
+
+
+def _forget_pod(lab: Lab) -> None:
+    lab.kubectl("delete", "pod", FULL, "-n", ELSEWHERE, "--ignore-not-found")
 
 
 def _settled_full(lab: Lab) -> bool:
@@ -187,6 +202,7 @@ def _settled_full(lab: Lab) -> bool:
 
 
 def _heal_full(lab: Lab) -> None:
+    _forget_pod(lab)
     if original := noted(lab, FULL, _ORIGINAL):
         _rewrite_config(lab, original)
         forget(lab, FULL, _ORIGINAL)
@@ -240,7 +256,7 @@ CONDITIONS: Final = (
     _on_worker(
         name=FULL,
         story="The kubelet of a worker has as many pods as it may have.",
-        says=lambda lab: (last(lab).fqdn, "OutOfpods"),
+        says=lambda lab: (last(lab).fqdn, OUT_OF_PODS),
         inject=_inject_full,
         settled=_settled_full,
         heal=_heal_full,

@@ -9,6 +9,9 @@ from tests.lab.images import BUSYBOX
 from tests.lab.lab import Lab
 from tests.lab.shell import poll
 
+ELSEWHERE: Final = "kube-public"
+"""A namespace that every cluster has, and that is none of the lab's own."""
+
 _NAME: Final = "kubernetes.io/metadata.name"
 _UNPRIVILEGED: Final = 65534
 
@@ -50,7 +53,7 @@ def pod(name: str, namespace: str, node: str = "", *, pull: str = "Never") -> Js
         "spec": {
             **({"nodeName": node} if node else {}),
             "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 0,
+            "terminationGracePeriodSeconds": 1,
             "tolerations": [{"operator": "Exists"}],
             "securityContext": {
                 "runAsNonRoot": True,
