@@ -10,7 +10,6 @@ import msgspec
 from doctor import __version__
 from doctor.bundle.schema import (
     SCHEMA,
-    ApiRecord,
     Bundle,
     FlowRecord,
     GapRecord,
@@ -20,20 +19,16 @@ from doctor.bundle.schema import (
 from doctor.collect.flow import Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
-from doctor.collect.kube import Api, ApiAnswer
+from doctor.collect.kube import Api
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
-from doctor.collect.resources import RESOURCES, Resource, reduce_items
+from doctor.collect.reading import read_api
 from doctor.collect.shells import LocalShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, read_node
 from doctor.collect.visit import Places, visit
-from doctor.evidence.finders import (
-    coredns_service,
-    flannel_config_keys,
-    kube_proxy_daemonset,
-)
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.evidence.world import World
 from doctor.model.flow import Flow, Observation, Vantage, VantageKind
+from doctor.model.rights import Rights
 from doctor.model.verdict import Gap
 from doctor.probe.machine import observe
 
@@ -79,6 +74,7 @@ class _Run:
         self.needs = needs
         self.options = o
         self.records: list[Record] = []
+        self.rights = Rights()
         self.created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         self._started = time.monotonic()
         here = LocalShell(deadline=api.deadline, sudo=o.sudo)
@@ -136,49 +132,11 @@ def gather(api: Api, question: Question, needs: frozenset[Source], options: Opti
 
 
 def _read_api(run: _Run) -> None:
-    """LIST what is needed, then the ConfigMaps whose names depend on it."""
-    wanted = [r for name, r in RESOURCES.items() if name in run.needs]
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        run.records.extend(pool.map(lambda r: _list(run.api, r), wanted))
-        world = World(run.bundle())
-        keys: list[str] = []
-        if "configmaps:flannel" in run.needs:
-            keys += flannel_config_keys(world)
-        proxy = kube_proxy_daemonset(world) if "configmaps:kube-proxy" in run.needs else None
-        if proxy:
-            keys.append(f"{proxy.namespace}/kube-proxy")
-        service = coredns_service(world) if "configmaps:coredns" in run.needs else None
-        if service:
-            keys.append(f"{service.namespace}/coredns")
-        run.records.extend(pool.map(lambda k: _configmap(run.api, k), keys))
-
-
-def _list(api: Api, resource: Resource) -> ApiRecord:
-    """LIST one kind."""
-    answer, items = api.pages(resource.path)
-    return _record(resource.name, resource, answer, items)
-
-
-def _configmap(api: Api, key: str) -> ApiRecord:
-    """GET one ConfigMap."""
-    namespace, _, name = key.partition("/")
-    answer = api.call("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-    items = [msgspec.Raw(answer.body)]
-    return _record(f"configmaps/{key}", RESOURCES["configmaps"], answer, items)
-
-
-def _record(
-    name: str, resource: Resource, answer: ApiAnswer, items: list[msgspec.Raw]
-) -> ApiRecord:
-    """Keep what is judged of objects, or why there are none."""
-    empty = msgspec.Raw(b"[]")
-    if not answer.ok:
-        return ApiRecord(name, empty, status=answer.status, reason=answer.reason)
-    try:
-        reduced = reduce_items(resource, items)
-    except msgspec.DecodeError as error:
-        return ApiRecord(name, empty, status=0, reason=f"an object of an unexpected shape: {error}")
-    return ApiRecord(name, msgspec.Raw(msgspec.json.encode(reduced)))
+    """Read objects, and learn what else is allowed."""
+    asked = run.needs if run.options.probing else frozenset(run.needs) - frozenset(Wave)
+    read = read_api(run.api, asked, run.options.probe_namespace)
+    run.rights = read.rights
+    run.records.extend(read.records)
 
 
 def _probe(run: _Run) -> None:
