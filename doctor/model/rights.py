@@ -97,7 +97,7 @@ class Rule(msgspec.Struct, frozen=True):
     def concerns(self, group: str, resource: str) -> bool:
         """Say whether the rule is about a resource, whatever the verb and the name."""
         _, slash, subresource = resource.partition("/")
-        matching = {"*", resource} | ({f"*/{subresource}"} if slash else set())
+        matching = {"*", resource, f"*/{subresource}"} if slash else {"*", resource}
         return not {"*", group}.isdisjoint(self.groups) and not matching.isdisjoint(self.resources)
 
     def grants(self, wanted: Permission) -> bool:

@@ -10,7 +10,7 @@ import yaml
 
 from doctor.bundle.io import load
 from doctor.bundle.schema import RightsRecord
-from doctor.model.rights import Permission, Review, Rights, Rule
+from doctor.model.rights import Permission, Review, Rights, Rule, Tier
 from tests.lab.accounts import Account, account
 from tests.lab.lab import Lab
 from tests.lab.patient import Said, doctor, examine
@@ -100,6 +100,17 @@ def test_an_administrator_is_asked_about_once(lab: Lab, tmp_path: Path) -> None:
     (review,) = learned(tmp_path / "bundle").reviews
     assert (review.namespace, review.incomplete, review.reason) == ("", False, "")
     assert Rule(("*",), ("*",), ("*",)) in review.rules
+
+
+@pytest.mark.parametrize("tier", Tier)
+def test_what_is_printed_can_be_applied_as_it_is(lab: Lab, tier: Tier) -> None:
+    """By the API server's own judgement, comments and all; nothing is kept."""
+    words = ("--tier", tier.value, "--service-account", "kube-public/doctor")
+    places = ("--exec-namespace", "kube-system", "--probe-namespace", "default")
+    for text in (printed(lab, *words), printed(lab, *words, *places)):
+        said = lab.kubectl("apply", "--dry-run=server", "-f", "-", input=text).splitlines()
+        assert len(said) == text.count("---\n")
+        assert all(line.endswith(" created (server dry run)") for line in said)
 
 
 def test_the_printed_roles_are_enough_for_a_whole_run(lab: Lab) -> None:

@@ -23,6 +23,7 @@ _DNS_RESOURCES = frozenset(
         "namespaces",
         "nodes",
         "pods",
+        "selfsubjectrulesreviews",
         "services",
     }
 )
