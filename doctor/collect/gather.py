@@ -16,13 +16,14 @@ from doctor.bundle.schema import (
     Question,
     Record,
 )
+from doctor.collect.access import may_exec, may_probe
 from doctor.collect.flow import Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
 from doctor.collect.kube import Api
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
 from doctor.collect.reading import read_api
-from doctor.collect.shells import LocalShell, Shell, SshShell
+from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, read_node
 from doctor.collect.visit import Places, visit
 from doctor.evidence.tables import Source, Tables, Wave
@@ -142,7 +143,9 @@ def _read_api(run: _Run) -> None:
 def _probe(run: _Run) -> None:
     """Measure inside the cluster."""
     world = World(run.bundle())
-    entered = node_shells(run.api, world) if Wave.NODE in run.needs else {}
+    found = node_shells(run.api, world) if Wave.NODE in run.needs else {}
+    denied = _denied(run, found)
+    entered: dict[str, Shell] = {n: s for n, s in found.items() if n not in denied.nodes}
     with ThreadPoolExecutor(_WORKERS) as pool:
         # nodes are read while the probe pods start
         reading = pool.map(read_node, entered.values())
@@ -154,10 +157,36 @@ def _probe(run: _Run) -> None:
             run.records.extend(reading)
             run.records.extend(pool.map(read_node, hosts.values()))
             everywhere = {**entered, **hosts}
-            _note_missing(run, world, everywhere, started)
+            _note_missing(run, world, everywhere, started, denied)
             _send(run, everywhere, pods)
 
-        _pods(run, world, entered, measure_with)
+        if denied.pods:
+            measure_with(ProbePodSet())
+        else:
+            _pods(run, world, entered, measure_with)
+
+
+class _Denied(msgspec.Struct, frozen=True):
+    """What is certainly not allowed.
+
+    Args:
+        nodes: Nodes whose resident pod may not be entered.
+        pods: Why no probe pod may be started; empty where they may.
+    """
+
+    nodes: frozenset[str] = frozenset()
+    pods: str = ""
+
+
+def _denied(run: _Run, found: dict[str, PodShell]) -> _Denied:
+    """See what is not allowed, and write it down once, however many nodes there are."""
+    barred = {n: why for n, s in found.items() if (why := may_exec(run.rights, s.namespace))}
+    for why in dict.fromkeys(barred.values()):
+        run.gap("entering nodes", why, _NODE_TABLES)
+    pods = may_probe(run.rights, run.options.probe_namespace)
+    if pods and Wave.PROBE_PODS in run.needs:
+        run.gap("probe pods", pods, _POD_TABLES)
+    return _Denied(frozenset(barred), pods)
 
 
 def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
@@ -211,15 +240,21 @@ def _pods(
         use(ProbePodSet())
 
 
-def _note_missing(run: _Run, world: World, entered: dict[str, Shell], started: ProbePodSet) -> None:
+def _note_missing(
+    run: _Run,
+    world: World,
+    entered: dict[str, Shell],
+    started: ProbePodSet,
+    denied: _Denied,
+) -> None:
     """Write down which vantages are missing, and why."""
     pods = {p.node for p in started.running(host=False)}
     reasons, hosts = started.missing(host=False), started.missing(host=True)
     for node in world.linux:
-        if Wave.PROBE_PODS in run.needs and node.name not in pods:
+        if Wave.PROBE_PODS in run.needs and not denied.pods and node.name not in pods:
             reason = reasons.get(node.name, "the node is not Ready")
             run.gap(f"a probe pod on {node.name}", reason, _POD_TABLES)
-        if Wave.NODE in run.needs and node.name not in entered:
+        if Wave.NODE in run.needs and node.name not in {*denied.nodes, *entered}:
             reason = "no ready kube-flannel pod there to enter"
             tried = hosts.get(node.name, "")
             if tried:

@@ -29,7 +29,7 @@ _READINGS = {
 _MARK = "@@wwwm "
 
 
-def node_shells(api: Api, world: World) -> dict[str, Shell]:
+def node_shells(api: Api, world: World) -> dict[str, PodShell]:
     """Find a resident pod on each node's own network that has a shell: flannel's."""
     return {
         p.node: PodShell(

@@ -8,18 +8,26 @@ import pytest
 
 from checks import CHAIN
 from doctor.bundle.io import load, save
-from doctor.bundle.schema import ApiRecord, Bundle, Question, RightsRecord
+from doctor.bundle.schema import ApiRecord, Bundle, GapRecord, Question, RightsRecord
 from doctor.collect.access import learn, may_exec, may_probe, undecided
 from doctor.collect.gather import Options, _read_api, _Run, gather
 from doctor.collect.resources import RESOURCES
 from doctor.collect.rights import EVERYTHING, Scope, entering, permissions, probing, roles
 from doctor.engine.run import diagnose
 from doctor.evidence.tables import Source, Wave
-from doctor.model.kube import Container, DaemonSet, DaemonSpec, Meta, PodTemplate, TemplateSpec
+from doctor.model.kube import (
+    Container,
+    DaemonSet,
+    DaemonSpec,
+    Meta,
+    Pod,
+    PodTemplate,
+    TemplateSpec,
+)
 from doctor.model.rights import Permission, Review, Rights, Rule, Tier
 from doctor.model.verdict import Verdict
 from tests.unit.guarded import Answer, Guarded, connection, lists
-from tests.unit.support import cluster
+from tests.unit.support import address, cluster, names, pod
 
 ADMIN = {"": (Rule(("*",), ("*",), ("*",)),)}
 READS: frozenset[Source] = frozenset(s for s in EVERYTHING if not isinstance(s, Wave))
@@ -337,3 +345,33 @@ def test_a_run_without_rights_is_judged_the_same_again(tmp_path: Path) -> None:
     for check in first.checks:
         assert check.verdict is Verdict.INSUFFICIENT, check.id
         assert any("rbac prints the role" in g.reason for g in check.gaps), check.id
+
+
+def flannel_pod(node: str) -> Pod:
+    """Make flannel's pod on a node."""
+    made = pod(f"kube-flannel/ds-{node}", node, address(node), labels={"app": "flannel"})
+    return msgspec.structs.replace(made, spec=msgspec.structs.replace(made.spec, host_network=True))
+
+
+def test_what_is_not_allowed_is_not_tried(tmp_path: Path) -> None:
+    """Nobody is entered, nothing is started; said once, however many nodes there are."""
+    held = objects()
+    labels = Meta(labels={"app": "flannel"})
+    whole: DaemonSet = msgspec.convert(held[RESOURCES["daemonsets"].path][0], DaemonSet)
+    template = msgspec.structs.replace(whole.spec.template, metadata=labels)
+    spec = msgspec.structs.replace(whole.spec, template=template)
+    held[RESOURCES["daemonsets"].path][0] = msgspec.to_builtins(
+        msgspec.structs.replace(whole, spec=spec)
+    )
+    held["/api/v1/pods"] += msgspec.to_builtins([flannel_pod(n) for n in names(3)])
+    needs = EVERYTHING - {Wave.TARGET, Wave.PROXY}
+    guarded = Guarded(granted(Tier.READ), held)
+    with connection(guarded, tmp_path) as api:
+        bundle = gather(api, Question(), needs, Options())
+    assert {m for m, _ in guarded.asked} == {"GET"}
+    assert not any("/pods/" in p for _, p in guarded.asked)
+    gaps = [r.gap for r in bundle.records if isinstance(r, GapRecord)]
+    assert [(g.needs, g.reason, g.essential) for g in gaps] == [
+        ("entering nodes", may_exec(rights(bundle), "kube-flannel"), True),
+        ("probe pods", may_probe(rights(bundle), None), True),
+    ]
