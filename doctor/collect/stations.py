@@ -31,7 +31,7 @@ _MARK = "@@wwwm "
 _ESSENTIAL = (FlowKind.TCP, FlowKind.DNS_UDP, FlowKind.DNS_TCP, FlowKind.HTTP)
 
 
-def node_shells(api: Api, world: World) -> dict[str, Shell]:
+def node_shells(api: Api, world: World) -> dict[str, PodShell]:
     """Find a resident pod on each node's own network that has a shell: flannel's."""
     return {
         p.node: PodShell(

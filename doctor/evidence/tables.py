@@ -1,6 +1,6 @@
 """Which table is built how, and of what: the one place that knows both."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar, cast
@@ -10,6 +10,7 @@ import msgspec
 from doctor.bundle.schema import Bundle
 from doctor.evidence import measurements, states
 from doctor.evidence.certificates import webhook_certificates
+from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
 from doctor.evidence.world import World
 from doctor.model import evidence as model
@@ -182,15 +183,22 @@ class Tables:
         """Return one table."""
         if kind not in self._built:
             table = TABLES[kind].build(self)
-            if isinstance(table, model.Measured):
-                table = msgspec.structs.replace(table, gaps=(*table.gaps, *self._unread(kind)))
-            self._built[kind] = table
+            gaps = (*table.gaps, *self._unread(kind, {g.needs for g in table.gaps}))
+            self._built[kind] = msgspec.structs.replace(table, gaps=gaps)
         return cast("E", self._built[kind])
 
-    def _unread(self, kind: type[Evidence]) -> tuple[Gap, ...]:
-        """Say which objects could not be read that flows are planned from."""
-        planned = [s for s in TABLES[kind].sources if s in _PLANNED_FROM]
-        return self.world.gaps(*dict.fromkeys(planned))
+    def _unread(self, kind: type[Evidence], said: set[str]) -> Iterator[Gap]:
+        """Say which objects could not be read, and were not said to be already.
+
+        What flows are planned from is essential to a table of flows; of all else, the builder of a
+        table knows what it cannot do without.
+        """
+        for source in dict.fromkeys(TABLES[kind].sources):
+            planned = issubclass(kind, model.Measured) and source in _PLANNED_FROM
+            keys = (f"configmaps/{k}" for k in config_keys(self.world, source))
+            for gap in self.world.gaps(source, *keys):
+                if gap.needs not in said:
+                    yield msgspec.structs.replace(gap, essential=planned)
 
     def observations(self) -> tuple[Observation, ...]:
         """Return every observation, whatever table it is in."""

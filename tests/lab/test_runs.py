@@ -24,6 +24,7 @@ _DNS_RESOURCES = frozenset(
         "namespaces",
         "nodes",
         "pods",
+        "selfsubjectrulesreviews",
         "services",
     }
 )
