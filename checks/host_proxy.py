@@ -1,5 +1,6 @@
-"""The visitor's own way: the name, the reverse proxy on this machine, the answer."""
+"""The visitor's own way: the name, the reverse proxy in front of the cluster, the answer."""
 
+import shlex
 from collections.abc import Iterable, Iterator
 
 from checks.common import and_list, ids
@@ -7,7 +8,7 @@ from doctor.contract import Check, check
 from doctor.model.evidence import Proxy, TargetFlows, VipFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role
-from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
+from doctor.model.flow import FlowKind, Observation, Purpose
 from doctor.model.hop import Hop, HopKind
 from doctor.model.link import Link
 from doctor.model.proxy import HostProxy, ProxyServer
@@ -45,7 +46,7 @@ PROXY_NOT_RUNNING = Code(
 PROXY_UPSTREAM_UNREACHABLE = Code(
     "PROXY_UPSTREAM_UNREACHABLE",
     Link.HOST_PROXY,
-    "The reverse proxy's upstream does not answer this machine.",
+    "The reverse proxy's upstream does not answer where the proxy stands.",
     Role.SYMPTOM,
 )
 PROXY_UPSTREAM_WRONG_PORT = Code(
@@ -88,7 +89,8 @@ def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Itera
 
     What it looks at:
         Each URL as a visitor asks for it, the same Host and path asked of the proxy's upstream
-        from the same machine, and the configuration that the running proxy uses.
+        from where the proxy stands (this machine, or --proxy-host by ssh), and the configuration
+        that the running proxy uses.
 
     Why it matters:
         By default nginx sends the upstream's address as Host. The ingress controller then finds
@@ -100,8 +102,8 @@ def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Itera
 
     Look-alikes:
         If the request past the proxy gets the same 404, the ingress is at fault. If the upstream
-        does not answer this machine either, the load balancer or the path to it is. 502 while
-        this machine reaches the upstream: the proxy may not connect (SELinux).
+        does not answer the proxy's host either, the load balancer or the path to it is. 502 while
+        that host reaches the upstream: the proxy may not connect (SELinux).
 
     Remediation:
         proxy_set_header Host $host; start the proxy; setsebool httpd_can_network_connect.
@@ -114,11 +116,11 @@ def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Itera
         direct = _direct(through, proxy, vips)
         if through.failure is Failure.CONNECTION_REFUSED and _at_proxy(through):
             if behind := [o for o in (*direct, *_answering(vips)) if o.served]:
-                yield _not_running(through, behind[0], proxy.proxy)
+                yield _not_running(through, behind[0], proxy)
         elif direct and through.ok and not through.served and any(o.status for o in _good(direct)):
-            yield _altered(through, _good(direct), proxy.proxy)
+            yield _altered(through, _good(direct), proxy)
         elif direct and _stuck(through) and all(o.failure not in (None, *_OURS) for o in direct):
-            yield _unreachable(through, direct, proxy.proxy, _answering(vips))
+            yield _unreachable(through, direct, proxy, _answering(vips))
 
 
 @check(
@@ -185,7 +187,7 @@ def _direct(through: Observation, proxy: Proxy, vips: VipFlows | None) -> list[O
     """Select the same request past the proxy; for want of that, the one sent to the VIP."""
     place = (through.flow.address, through.flow.port)
     past = proxy.of(Purpose.UPSTREAM, subject=through.flow.subject)
-    to_vip = vips.of(Purpose.VIP, vantage=VantageKind.MACHINE, kind=FlowKind.HTTP) if vips else ()
+    to_vip = _from_outside(vips, kind=FlowKind.HTTP)
     same = [o for o in past or to_vip if _plain(o.flow.name) == _plain(through.flow.name)]
     return [o for o in same if (o.flow.address, o.flow.port) != place]
 
@@ -196,9 +198,27 @@ def _good(direct: Iterable[Observation]) -> list[Observation]:
 
 
 def _answering(vips: VipFlows | None) -> list[Observation]:
-    """List the connections to load balancer addresses that this machine got an answer to."""
-    seen = vips.of(Purpose.VIP, vantage=VantageKind.MACHINE) if vips else ()
-    return [o for o in seen if o.ok]
+    """List the connections to load balancer addresses that were answered outside the cluster."""
+    return [o for o in _from_outside(vips) if o.ok]
+
+
+def _from_outside(vips: VipFlows | None, kind: FlowKind | None = None) -> list[Observation]:
+    """Select what was asked of load balancer addresses from outside the cluster."""
+    seen = vips.of(Purpose.VIP, kind=kind) if vips else ()
+    return [o for o in seen if o.flow.vantage.outside]
+
+
+def _named(table: Proxy) -> tuple[str, str, str]:
+    """Return what is known of the proxy: its software, its configuration's path, its record."""
+    proxy = table.proxy or HostProxy("the reverse proxy", "", (), "proxy:machine")
+    return proxy.software, proxy.config, proxy.evidence
+
+
+def _there(table: Proxy, *commands: str) -> tuple[str, ...]:
+    """Write commands so that they run where the proxy stands."""
+    if not table.ssh:
+        return commands
+    return tuple(f"ssh {shlex.quote(table.ssh)} {shlex.quote(c)}" for c in commands)
 
 
 def _stuck(through: Observation) -> bool:
@@ -207,13 +227,14 @@ def _stuck(through: Observation) -> bool:
     return through.status in _GATEWAY or (silent and _at_proxy(through))
 
 
-def _altered(through: Observation, direct: list[Observation], proxy: HostProxy | None) -> Finding:
+def _altered(through: Observation, direct: list[Observation], table: Proxy) -> Finding:
     """Say what the proxy does to a request that is served past it."""
+    proxy = table.proxy
     server = _server(through, proxy) if proxy else None
     if proxy and server and server.upstream_host and _loses_host(server, through):
-        return _host_lost(through, direct, proxy, server)
+        return _host_lost(through, direct, table, server)
     if proxy and server and server.upstream_host and through.status in _GATEWAY:
-        return _denied(through, direct, proxy, server)
+        return _denied(through, direct, table, server)
     name = proxy.software if proxy else "a proxy whose configuration is not known"
     past = direct[0]
     return Finding(
@@ -226,7 +247,7 @@ def _altered(through: Observation, direct: list[Observation], proxy: HostProxy |
         hop=_hop(through),
         evidence=(*ids([through, *direct]), *((proxy.evidence,) if proxy else ())),
         confidence=Confidence.LIKELY,
-        remediation=(_compare(through, past, proxy),),
+        remediation=(_compare(through, past, table),),
         falsifier=f"past the proxy {through.flow.subject} gets {through.status}, too",
     )
 
@@ -269,32 +290,34 @@ def _loses_host(server: ProxyServer, through: Observation) -> bool:
 
 
 def _host_lost(
-    through: Observation, direct: list[Observation], proxy: HostProxy, server: ProxyServer
+    through: Observation, direct: list[Observation], table: Proxy, server: ProxyServer
 ) -> Finding:
     """Say that the Host header is not handed on."""
+    software, config, evidence = _named(table)
     default = server.host_header == "$proxy_host"
     why = "proxy_set_header Host $host is missing" if default else f"it sends {server.host_header}"
     return Finding(
         code=PROXY_HOST_HEADER_LOST,
         title=(
-            f"{proxy.software} on this machine ({server.where or proxy.config}) forwards "
+            f"{software} on {table.place} ({server.where or config}) forwards "
             f"{through.flow.subject} without its Host header ({why}), so the ingress answers "
             f"{through.status}"
         ),
         hop=_hop(through),
-        evidence=(*ids([through, *direct]), proxy.evidence),
-        remediation=(_hand_on(proxy, server),),
+        evidence=(*ids([through, *direct]), evidence),
+        remediation=(_hand_on(table, server),),
         falsifier=f"{direct[0].flow.address} answers {through.status} to Host {direct[0].flow.name}",
     )
 
 
-def _hand_on(proxy: HostProxy, server: ProxyServer) -> Remediation:
+def _hand_on(table: Proxy, server: ProxyServer) -> Remediation:
     """Have the proxy send the Host that was asked for."""
+    software, config, _ = _named(table)
     file, _, line = server.where.rpartition(":")
-    if proxy.software != "nginx" or not (file and line.isdecimal()):
+    if software != "nginx" or not (file and line.isdecimal()):
         return _mend(
             "Hand on the Host header of the request, then reload the proxy",
-            f"# in {server.where or proxy.config}: proxy_set_header Host $host;",
+            f"# in {server.where or config}: proxy_set_header Host $host;",
         )
     edit = (
         f"sed -i '{line}a proxy_set_header Host $host;' {file}"
@@ -304,44 +327,48 @@ def _hand_on(proxy: HostProxy, server: ProxyServer) -> Remediation:
     )
     return _mend(
         "Hand on the Host header of the request: proxy_set_header Host $host;",
-        edit,
-        f"nginx -t -c {proxy.config} && nginx -s reload -c {proxy.config}",
+        *_there(table, edit, f"nginx -t -c {config} && nginx -s reload -c {config}"),
     )
 
 
 def _denied(
-    through: Observation, direct: list[Observation], proxy: HostProxy, server: ProxyServer
+    through: Observation, direct: list[Observation], table: Proxy, server: ProxyServer
 ) -> Finding:
-    """Say that the proxy fails to connect where this machine does not."""
+    """Say that the proxy fails to connect where its host does not."""
+    software, config, evidence = _named(table)
     to = f"{server.upstream_host}:{server.upstream_port}"
     commands = ["getenforce", "setsebool -P httpd_can_network_connect 1"]
-    if proxy.software == "nginx":
-        commands.append(f"nginx -t -c {proxy.config} && nginx -s reload -c {proxy.config}")
+    if software == "nginx":
+        commands.append(f"nginx -t -c {config} && nginx -s reload -c {config}")
     return Finding(
         code=PROXY_CONNECT_DENIED,
         title=(
-            f"{proxy.software} on this machine answers {through.status} for "
-            f"{through.flow.subject}, and its upstream {to} serves this machine: the proxy may "
+            f"{software} on {table.place} answers {through.status} for "
+            f"{through.flow.subject}, and its upstream {to} serves {table.place}: the proxy may "
             "not connect (SELinux) or keeps an old address"
         ),
         hop=_hop(through),
-        evidence=(*ids([through, *direct]), proxy.evidence),
+        evidence=(*ids([through, *direct]), evidence),
         confidence=Confidence.LIKELY,
         remediation=(
-            _mend("Where SELinux enforces, allow the proxy to connect; else reload it", *commands),
+            _mend(
+                "Where SELinux enforces, allow the proxy to connect; else reload it",
+                *_there(table, *commands),
+            ),
         ),
-        falsifier=f"this machine cannot connect to {to} either",
+        falsifier=f"{table.place} cannot connect to {to} either",
     )
 
 
-def _not_running(through: Observation, past: Observation, proxy: HostProxy | None) -> Finding:
+def _not_running(through: Observation, past: Observation, table: Proxy) -> Finding:
     """Say that nothing listens at the proxy's port."""
+    proxy = table.proxy
     port = through.flow.port
     config = f" -c {proxy.config}" if proxy and proxy.config else ""
     return Finding(
         code=PROXY_NOT_RUNNING,
         title=(
-            f"Nothing listens on TCP {port} of this machine ({through.flow.address}): the reverse "
+            f"Nothing listens on TCP {port} of {table.place} ({through.flow.address}): the reverse "
             f"proxy for {through.flow.subject} is not running, while "
             f"{past.flow.address}:{past.flow.port} behind it answers"
         ),
@@ -350,8 +377,7 @@ def _not_running(through: Observation, past: Observation, proxy: HostProxy | Non
         remediation=(
             _mend(
                 "Start the reverse proxy",
-                f"nginx -t{config} && nginx{config}",
-                f"ss -lntp 'sport = :{port}'",
+                *_there(table, f"nginx -t{config} && nginx{config}", f"ss -lntp 'sport = :{port}'"),
             ),
         ),
         falsifier=f"a connection to {through.flow.address}:{port} is accepted",
@@ -361,10 +387,11 @@ def _not_running(through: Observation, past: Observation, proxy: HostProxy | Non
 def _unreachable(
     through: Observation,
     direct: list[Observation],
-    proxy: HostProxy | None,
+    table: Proxy,
     answering: list[Observation],
 ) -> Finding:
-    """Say that the upstream does not answer this machine either, or only on another port."""
+    """Say that the upstream does not answer the proxy's host either, or only on another port."""
+    proxy = table.proxy
     name = proxy.software if proxy else "The reverse proxy"
     to = and_list(f"{o.flow.address}:{o.flow.port} ({_said(o)})" for o in direct)
     asked = {o.flow.address: o.flow.port for o in direct}
@@ -373,7 +400,7 @@ def _unreachable(
     return Finding(
         code=PROXY_UPSTREAM_WRONG_PORT if other else PROXY_UPSTREAM_UNREACHABLE,
         title=(
-            f"{name} on this machine answers {through.flow.subject} with {_said(through)}: its "
+            f"{name} on {table.place} answers {through.flow.subject} with {_said(through)}: its "
             f"upstream {to} is out of reach from here, too"
             + (f", while {ports} answers" if other else "")
         ),
@@ -383,20 +410,25 @@ def _unreachable(
             *((proxy.evidence,) if proxy else ()),
         ),
         flows=() if other else ids(direct),
-        remediation=(_compare(through, (other or direct)[0], proxy),),
-        falsifier=f"{direct[0].flow.address}:{direct[0].flow.port} answers this machine",
+        remediation=(_compare(through, (other or direct)[0], table),),
+        falsifier=f"{direct[0].flow.address}:{direct[0].flow.port} answers {table.place}",
     )
 
 
-def _compare(through: Observation, past: Observation, proxy: HostProxy | None) -> Remediation:
+def _compare(through: Observation, past: Observation, table: Proxy) -> Remediation:
     """Show the difference between the ways."""
+    proxy = table.proxy
     flow = past.flow
     config = f" -c {proxy.config}" if proxy and proxy.config else ""
     return _mend(
         "Compare the request through the proxy and past it",
-        f"curl -sv -o /dev/null -H 'Host: {flow.name}' http://{flow.address}:{flow.port}{flow.path}",
+        *_there(
+            table,
+            f"curl -sv -o /dev/null -H 'Host: {flow.name}' "
+            f"http://{flow.address}:{flow.port}{flow.path}",
+        ),
         f"curl -sv -o /dev/null {through.flow.subject}",
-        *((f"nginx -T{config}",) if proxy and proxy.software == "nginx" else ()),
+        *(_there(table, f"nginx -T{config}") if proxy and proxy.software == "nginx" else ()),
     )
 
 

@@ -20,7 +20,7 @@ from doctor.model.evidence import (
 )
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
-from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
+from doctor.model.flow import FlowKind, Observation, Purpose
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.kube import BGPAdvertisement, Event, IPAddressPool, L2Advertisement, Pod, Service
 from doctor.model.link import Link
@@ -127,10 +127,11 @@ def installed(table: LoadBalancers) -> Iterator[Finding]:
     """
     pending = _pending(table)
     if not table.installed:
-        if pending and not any(s.vips for s in table.services) and not table.lacks("services"):
+        seen = not table.lacks("services", "pods", "deployments")
+        if seen and pending and not any(s.vips for s in table.services):
             yield _nobody(pending)
         return
-    if table.lacks("pods") or any(p.ready for p in table.controller):
+    if table.lacks("pods", "deployments") or any(p.ready for p in table.controller):
         return
     if table.controller or table.controllers or table.speakers:
         yield _controller_down(table, pending)
@@ -666,13 +667,14 @@ def _subnets(networks: NodeNetworks) -> tuple[IPv4Network, ...]:
 
 
 def _reached(vip: str, flows: VipFlows | None) -> bool:
-    """Say whether this machine got an answer from an address through the network.
+    """Say whether anybody outside the nodes got an answer from an address through the network.
 
     On a node an answer comes from kube-proxy, and such a path has no ARP hop.
     """
-    seen = flows.of(Purpose.VIP, vantage=VantageKind.MACHINE, address=vip) if flows else ()
+    seen = flows.of(Purpose.VIP, address=vip) if flows else ()
     return any(
-        (o.ok or o.failure is Failure.CONNECTION_REFUSED)
+        o.flow.vantage.outside
+        and (o.ok or o.failure is Failure.CONNECTION_REFUSED)
         and (not o.hops or any(h.kind is HopKind.ARP for h in o.hops))
         for o in seen
     )

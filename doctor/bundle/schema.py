@@ -4,6 +4,7 @@ import msgspec
 
 from doctor.model.flow import Observation
 from doctor.model.proxy import HostProxy
+from doctor.model.rights import Review
 from doctor.model.target import Target, parse_target
 from doctor.model.verdict import Gap
 
@@ -19,6 +20,7 @@ __all__ = [
     "ProxyRecord",
     "Question",
     "Record",
+    "RightsRecord",
 ]
 
 SCHEMA = 1
@@ -59,13 +61,14 @@ class NodeRecord(msgspec.Struct, frozen=True, tag="node"):
 
 
 class ProbePodRecord(msgspec.Struct, frozen=True, tag="probe-pod"):
-    """What became of one probe pod."""
+    """What became of one probe pod; its namespace is empty where none was asked for."""
 
     node: str
     address: str = ""
     port: int = 0
     image: str = ""
     reason: str = ""
+    namespace: str = ""
 
 
 class FlowRecord(msgspec.Struct, frozen=True, tag="flow"):
@@ -75,10 +78,27 @@ class FlowRecord(msgspec.Struct, frozen=True, tag="flow"):
 
 
 class ProxyRecord(msgspec.Struct, frozen=True, tag="proxy"):
-    """The reverse proxy found on this machine, reduced to what it forwards where."""
+    """The reverse proxy found, reduced to what it forwards where.
+
+    Args:
+        proxy: None where nothing listens, or nothing could be seen.
+        reason: What is not known of it, and why.
+        place: The host that it stands on.
+        ssh: What reached that host by ssh; empty for this machine.
+        reached: Whether that host could be looked at.
+    """
 
     proxy: HostProxy | None
     reason: str = ""
+    place: str = "this machine"
+    ssh: str = ""
+    reached: bool = True
+
+
+class RightsRecord(msgspec.Struct, frozen=True, tag="rights"):
+    """What the API server said of the rights of whoever asked."""
+
+    review: Review
 
 
 class GapRecord(msgspec.Struct, frozen=True, tag="gap"):
@@ -88,7 +108,9 @@ class GapRecord(msgspec.Struct, frozen=True, tag="gap"):
     tables: tuple[str, ...]
 
 
-Record = ApiRecord | NodeRecord | ProbePodRecord | FlowRecord | ProxyRecord | GapRecord
+Record = (
+    ApiRecord | NodeRecord | ProbePodRecord | FlowRecord | ProxyRecord | RightsRecord | GapRecord
+)
 
 
 class Question(msgspec.Struct, frozen=True):

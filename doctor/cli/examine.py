@@ -1,5 +1,6 @@
 """What ``run``, ``check`` and ``explain`` do."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,8 @@ from doctor.model.verdict import Outcome, Result
 
 __all__ = ["Wish", "examine", "explanation"]
 
+_DESTINATION = re.compile(r"([\w.+-]+@)?[a-zA-Z0-9_:][\w.:%-]*", re.ASCII)
+
 
 class Wish(msgspec.Struct, frozen=True):
     """The options of ``run`` and ``check``, typed."""
@@ -29,6 +32,10 @@ class Wish(msgspec.Struct, frozen=True):
     deadline: float = 90.0
     no_probe: bool = False
     probe_image: str | None = None
+    proxy_host: str | None = None
+    sudo: bool = False
+    probe_namespace: str | None = None
+    allow_host_probe: bool = False
     save: Path | None = None
     bundle: Path | None = None
     outputs: tuple[str, ...] = ()
@@ -52,6 +59,7 @@ def examine(names: tuple[str, ...], given: dict[str, object]) -> int:
     machine = tuple(o for o in outputs if o.format != "terminal")
     try:
         _forbid_contradictions(wish)
+        _see_proxy_host(wish)
         writable(o.path for o in (*outputs, Output("bundle", wish.save)))
         result = _result(names, wish)
     except DoctorError as error:
@@ -79,11 +87,29 @@ def _forbid_contradictions(wish: Wish) -> None:
         "--context": wish.context,
         "--no-probe": wish.no_probe,
         "--probe-image": wish.probe_image,
+        "--proxy-host": wish.proxy_host,
+        "--sudo": wish.sudo,
+        "--probe-namespace": wish.probe_namespace,
+        "--allow-host-probe": wish.allow_host_probe,
         "--save": wish.save,
     }
     for name, value in given.items():
         if value:
             raise UsageError(f"{name} asks a cluster; it cannot be given with --bundle")
+
+
+def _see_proxy_host(wish: Wish) -> None:
+    """Refuse what ssh could take for something else than a host, and a proxy for no URL.
+
+    Raises:
+        UsageError: The host is none, or no URL says which port of it is the proxy's.
+    """
+    if wish.proxy_host is None:
+        return
+    if not _DESTINATION.fullmatch(wish.proxy_host):
+        raise UsageError(f"--proxy-host: {wish.proxy_host!r} is no [USER@]HOST")
+    if not wish.urls:
+        raise UsageError("--proxy-host needs --url: the address that the proxy serves")
 
 
 def _result(names: tuple[str, ...], wish: Wish) -> Result:
@@ -122,7 +148,14 @@ def _gather(checks: tuple[Check, ...], wish: Wish) -> Bundle:
     api = connect(wish.kubeconfig, wish.context, wish.request_timeout, Deadline(wish.deadline))
     with progress(quiet=wish.quiet) as note:
         options = Options(
-            probing=not wish.no_probe, probe_image=wish.probe_image, note=note, warn=warn
+            probing=not wish.no_probe,
+            probe_image=wish.probe_image,
+            proxy_host=wish.proxy_host,
+            sudo=wish.sudo,
+            probe_namespace=wish.probe_namespace,
+            host_probe=wish.allow_host_probe,
+            note=note,
+            warn=warn,
         )
         return gather(api, question, needs, options)
 
@@ -133,6 +166,7 @@ def explanation(name: str) -> str:
     Raises:
         UsageError: There is none.
     """
+    from doctor.cli.roles import needs
     from doctor.render.explain import explain_check, explain_code, list_checks
 
     checks = load()
@@ -142,7 +176,7 @@ def explanation(name: str) -> str:
         return explain_code(code, checks)
     check = next((c for c in checks if c.id == name.lower()), None)
     if check is not None:
-        return explain_check(check)
+        return explain_check(check, needs(check))
     of_link = tuple(c for c in checks if c.link.value == name.lower())
     if of_link:
         return list_checks(of_link)

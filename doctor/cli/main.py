@@ -12,6 +12,7 @@ import click
 
 from doctor import __version__
 from doctor.cli.duration import Duration
+from doctor.cli.namespace import NamespaceName
 from doctor.errors import DoctorError
 
 __all__ = ["cli", "main"]
@@ -37,16 +38,37 @@ def _cluster_options(command: F) -> F:
     """Add the options of every command that talks to a cluster or judges a bundle."""
     options = (
         click.option("--url", "urls", multiple=True, metavar="URL", help="The address that should work; may be repeated. Default: every Ingress host."),
-        click.option("--kubeconfig", metavar="FILE", help="The kubeconfig; default as for kubectl."),
-        click.option("--context", metavar="NAME", help="The kubeconfig's context."),
-        click.option("--request-timeout", default="10s", show_default=True, metavar="DURATION", type=Duration(), help="How long a request to the API server may take."),
+        *_connection(),
         click.option("--deadline", default="90s", show_default=True, metavar="DURATION", type=Duration(), help="How long the whole run may take; what is not known by then is said."),
         click.option("--no-probe", is_flag=True, help="Read the API only: enter no pod, start none."),
         click.option("--probe-image", metavar="IMAGE", help="The image of probe pods; must be on the nodes."),
+        click.option("--proxy-host", metavar="[USER@]HOST", help="The host with the reverse proxy, entered by ssh. Default: this machine, where the URL leads here."),
+        click.option("--sudo", is_flag=True, help="Use sudo, which must not ask for a password, for raw packets and for the proxy's configuration."),
+        click.option("--probe-namespace", metavar="NAME", type=NamespaceName(), help="An existing namespace for probe pods; default: one of the run's own."),
+        click.option("--allow-host-probe", is_flag=True, help="Start a probe pod in a node's own network where none can be entered."),
         click.option("--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Also write all evidence to a bundle."),
         click.option("--bundle", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Judge a bundle instead of a cluster."),
         *_output_options(),
     )  # fmt: skip
+    return _with(command, options)
+
+
+def _connection() -> tuple[Callable[[F], F], ...]:
+    """List the options on which cluster is meant."""
+    return (
+        click.option("--kubeconfig", metavar="FILE", help="The kubeconfig; default as for kubectl."),
+        click.option("--context", metavar="NAME", help="The kubeconfig's context."),
+        click.option("--request-timeout", default="10s", show_default=True, metavar="DURATION", type=Duration(), help="How long a request to the API server may take."),
+    )  # fmt: skip
+
+
+def _connection_options(command: F) -> F:
+    """Add the options of every command that only talks to a cluster."""
+    return _with(command, _connection())
+
+
+def _with(command: F, options: tuple[Callable[[F], F], ...]) -> F:
+    """Add options, to be shown in this order."""
     for option in reversed(options):
         command = option(command)
     return command
@@ -114,6 +136,59 @@ def explain(name: str) -> None:
 
 
 @cli.command()
+@click.option(
+    "--tier",
+    type=click.Choice(["read", "exec", "probe", "host"]),
+    default="probe",
+    show_default=True,
+    help="How much is to be allowed; each builds on those before it.",
+)
+@click.option(
+    "--for",
+    "names",
+    multiple=True,
+    metavar="LINK|ID",
+    help="Only what these need, as `check` takes them; may be repeated.",
+)
+@click.option(
+    "--exec-namespace",
+    "exec_namespaces",
+    multiple=True,
+    metavar="NAME",
+    type=NamespaceName(),
+    help="The namespace of flannel or kube-proxy; may be repeated. Default: anywhere.",
+)
+@click.option(
+    "--probe-namespace",
+    metavar="NAME",
+    type=NamespaceName(),
+    help="An existing namespace for probe pods; default: one of each run's own.",
+)
+@click.option(
+    "--name",
+    default="wwwm-doctor",
+    show_default=True,
+    metavar="NAME",
+    help="What the roles' names begin with.",
+)
+@click.option(
+    "--service-account", metavar="NAMESPACE/NAME", help="Also bind the roles to this account."
+)
+def rbac(**given: object) -> None:
+    """Print the roles that the doctor needs: no cluster is asked.
+
+    \b
+    Examples:
+      wwwm-doctor rbac --tier read
+      wwwm-doctor rbac --service-account ops/doctor | kubectl apply -f -
+      wwwm-doctor rbac --for dns --exec-namespace kube-flannel --probe-namespace probes
+    """  # noqa: D301 - click wants the control character
+    from doctor.cli.roles import role_page
+
+    click.echo(role_page(given), nl=False)
+
+
+@cli.command()
 @click.argument("name", required=False)
 @click.option("--list", "listing", is_flag=True, help="List the recordings.")
 @click.option("-v", "--verbose", is_flag=True, help="Unfold what a cause explains.")
@@ -122,6 +197,42 @@ def demo(name: str | None, listing: bool, verbose: bool) -> None:
     from doctor.cli.demonstrate import demonstrate
 
     click.echo(demonstrate(name, listing=listing, verbose=verbose), nl=False)
+
+
+@cli.command()
+@_connection_options
+def images(**given: object) -> None:
+    """Say which image a probe pod would be started from on each node, and why."""
+    from doctor.cli.pods import show_images
+
+    click.echo(show_images(given), nl=False)
+
+
+@cli.command()
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also remove what runs on other machines may still use.",
+)
+@click.option(
+    "--probe-namespace",
+    metavar="NAME",
+    type=NamespaceName(),
+    help="Look for probe pods in this namespace only.",
+)
+@_connection_options
+def cleanup(everything: bool, probe_namespace: str | None, **given: object) -> int:
+    """Remove probe pods and namespaces that killed runs have left.
+
+    What a run on this machine still uses is left alone. Exit code 3 says that something is left
+    that could not be removed, 5 that something could not be looked for.
+    """
+    from doctor.cli.pods import clean_up
+
+    text, code = clean_up(given, everything=everything, namespace=probe_namespace)
+    click.echo(text, nl=False)
+    return code
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

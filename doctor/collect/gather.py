@@ -1,9 +1,8 @@
 """A whole run: read the API, enter nodes, start probe pods, send probes, write it all down."""
 
-import contextlib
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -11,31 +10,26 @@ import msgspec
 from doctor import __version__
 from doctor.bundle.schema import (
     SCHEMA,
-    ApiRecord,
     Bundle,
     FlowRecord,
     GapRecord,
-    ProbePodRecord,
-    ProxyRecord,
     Question,
     Record,
 )
-from doctor.collect.flows import Stage, plan, plan_egress, plan_targets, plan_upstreams
-from doctor.collect.host_proxy import find_proxy, is_local
-from doctor.collect.kube import Api, ApiAnswer
-from doctor.collect.probe_pods import choose_image, probe_pods
-from doctor.collect.resources import RESOURCES, Resource, reduce_items
-from doctor.collect.shells import Shell
+from doctor.collect.access import may_exec, may_probe
+from doctor.collect.flow import Stage
+from doctor.collect.flows import plan
+from doctor.collect.flows_egress import plan_egress
+from doctor.collect.kube import Api
+from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
+from doctor.collect.reading import read_api
+from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, read_node
-from doctor.evidence.finders import (
-    coredns_service,
-    flannel_config_keys,
-    kube_proxy_daemonset,
-)
+from doctor.collect.visit import Places, visit
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.evidence.world import World
-from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
-from doctor.model.target import parse_target
+from doctor.model.flow import Flow, Observation, Vantage, VantageKind
+from doctor.model.rights import Rights
 from doctor.model.verdict import Gap
 from doctor.probe.machine import observe
 
@@ -53,12 +47,21 @@ class Options(msgspec.Struct, frozen=True):
     Args:
         probing: Whether to enter pods and to start probe pods.
         probe_image: The image for probe pods, None to choose one per node.
+        proxy_host: What ssh calls the host with the reverse proxy; None for this machine.
+        sudo: Whether sudo may be used for what only root can see or send.
+        probe_namespace: An existing namespace for probe pods, None for one of the run's own.
+        host_probe: Whether to start a probe pod in a node's own network where no resident pod can
+            be entered.
         note: Called with a line on progress.
         warn: Called with a line on what must not be missed.
     """
 
     probing: bool = True
     probe_image: str | None = None
+    proxy_host: str | None = None
+    sudo: bool = False
+    probe_namespace: str | None = None
+    host_probe: bool = False
     note: Callable[[str], None] = lambda _line: None
     warn: Callable[[str], None] = lambda _line: None
 
@@ -72,8 +75,12 @@ class _Run:
         self.needs = needs
         self.options = o
         self.records: list[Record] = []
+        self.rights = Rights()
         self.created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         self._started = time.monotonic()
+        here = LocalShell(deadline=api.deadline, sudo=o.sudo)
+        away = SshShell(o.proxy_host, api.deadline, o.sudo) if o.proxy_host else None
+        self.places = Places(here, away)
 
     def bundle(self) -> Bundle:
         """Return what was gathered so far."""
@@ -116,7 +123,7 @@ def gather(api: Api, question: Question, needs: frozenset[Source], options: Opti
     options.note("reading the API")
     _read_api(run)
     with ThreadPoolExecutor(1) as aside:
-        visiting = aside.submit(_visit, run.tables(), needs)
+        visiting = aside.submit(visit, run.tables(), needs, run.places)
         if options.probing:
             _probe(run)
         elif any(isinstance(n, Wave) for n in needs):
@@ -126,118 +133,74 @@ def gather(api: Api, question: Question, needs: frozenset[Source], options: Opti
 
 
 def _read_api(run: _Run) -> None:
-    """LIST what is needed, then the ConfigMaps whose names depend on it."""
-    wanted = [r for name, r in RESOURCES.items() if name in run.needs]
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        run.records.extend(pool.map(lambda r: _list(run.api, r), wanted))
-        world = World(run.bundle())
-        keys: list[str] = []
-        if "configmaps:flannel" in run.needs:
-            keys += flannel_config_keys(world)
-        proxy = kube_proxy_daemonset(world) if "configmaps:kube-proxy" in run.needs else None
-        if proxy:
-            keys.append(f"{proxy.namespace}/kube-proxy")
-        service = coredns_service(world) if "configmaps:coredns" in run.needs else None
-        if service:
-            keys.append(f"{service.namespace}/coredns")
-        run.records.extend(pool.map(lambda k: _configmap(run.api, k), keys))
-
-
-def _list(api: Api, resource: Resource) -> ApiRecord:
-    """LIST one kind."""
-    answer, items = api.pages(resource.path)
-    return _record(resource.name, resource, answer, items)
-
-
-def _configmap(api: Api, key: str) -> ApiRecord:
-    """GET one ConfigMap."""
-    namespace, _, name = key.partition("/")
-    answer = api.call("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-    items = [msgspec.Raw(answer.body)]
-    return _record(f"configmaps/{key}", RESOURCES["configmaps"], answer, items)
-
-
-def _record(
-    name: str, resource: Resource, answer: ApiAnswer, items: list[msgspec.Raw]
-) -> ApiRecord:
-    """Keep what is judged of objects, or why there are none."""
-    empty = msgspec.Raw(b"[]")
-    if not answer.ok:
-        return ApiRecord(name, empty, status=answer.status, reason=answer.reason)
-    try:
-        reduced = reduce_items(resource, items)
-    except msgspec.DecodeError as error:
-        return ApiRecord(name, empty, status=0, reason=f"an object of an unexpected shape: {error}")
-    return ApiRecord(name, msgspec.Raw(msgspec.json.encode(reduced)))
-
-
-def _visit(tables: Tables, needs: frozenset[Source]) -> list[Record]:
-    """Do what a visitor of the site does, from this machine; look at a proxy that stands here."""
-    if Wave.TARGET not in needs:
-        return []
-    records: list[Record] = []
-    given = tables.world.bundle.question.targets
-    resolved: dict[str, tuple[str, ...]] = {}
-    for target in given:
-        seen = observe(_resolve(target.host, target.url))
-        records.append(FlowRecord(observation=seen))
-        resolved[target.host] = seen.answers
-    flows = plan_targets(tables, resolved)
-    local = [f for f in flows if given and is_local(f.address)]
-    proxy = find_proxy(local[0].port) if local and Wave.PROXY in needs else None
-    if proxy:
-        records.append(proxy)
-    upstreams = _upstreams(proxy, {parse_target(f.subject).host for f in local})
-    if Wave.PROXY in needs:
-        flows += plan_upstreams(tables, flows, upstreams)
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        records.extend(FlowRecord(observation=o) for o in pool.map(observe, flows))
-    return records
-
-
-def _resolve(host: str, subject: str) -> Flow:
-    """Ask this machine's resolver for a host."""
-    return Flow(
-        id=f"{Purpose.TARGET}:machine>{FlowKind.RESOLVE}:{subject}",
-        purpose=Purpose.TARGET,
-        vantage=Vantage(VantageKind.MACHINE),
-        kind=FlowKind.RESOLVE,
-        address="",
-        name=host,
-        subject=subject,
-    )
-
-
-def _upstreams(proxy: ProxyRecord | None, hosts: set[str]) -> tuple[tuple[str, int], ...]:
-    """Return where the proxy forwards requests for these hosts; by address only."""
-    if proxy is None or proxy.proxy is None:
-        return ()
-    servers = [s for s in proxy.proxy.servers if s.upstream_host]
-    chosen = [s for s in servers if hosts & set(s.names)] or servers
-    found: dict[tuple[str, int], None] = {}
-    for server in chosen[:4]:
-        seen = observe(_resolve(server.upstream_host, server.upstream_host))
-        found.update({(a, server.upstream_port): None for a in seen.answers[:2]})
-    return tuple(found)
+    """Read objects, and learn what else is allowed."""
+    asked = run.needs if run.options.probing else frozenset(run.needs) - frozenset(Wave)
+    read = read_api(run.api, asked, run.options.probe_namespace)
+    run.rights = read.rights
+    run.records.extend(read.records)
 
 
 def _probe(run: _Run) -> None:
     """Measure inside the cluster."""
     world = World(run.bundle())
-    entered = node_shells(run.api, world) if Wave.NODE in run.needs else {}
+    found = node_shells(run.api, world) if Wave.NODE in run.needs else {}
+    denied = _denied(run, found)
+    entered: dict[str, Shell] = {n: s for n, s in found.items() if n not in denied.nodes}
     with ThreadPoolExecutor(_WORKERS) as pool:
         # nodes are read while the probe pods start
         reading = pool.map(read_node, entered.values())
-        with _pods(run, world) as pods:
+
+        def measure_with(started: ProbePodSet) -> None:
+            pods = pod_shells(run.api, started)
+            hosts = pod_shells(run.api, started, host=True)
+            run.records.extend(started.records)
             run.records.extend(reading)
-            _note_missing(run, world, entered, pods)
-            _send(run, entered, pods)
+            run.records.extend(pool.map(read_node, hosts.values()))
+            everywhere = {**entered, **hosts}
+            _note_missing(run, world, everywhere, started, denied)
+            _send(run, everywhere, pods)
+
+        if denied.pods:
+            measure_with(ProbePodSet())
+        else:
+            _pods(run, world, entered, measure_with)
+
+
+class _Denied(msgspec.Struct, frozen=True):
+    """What is certainly not allowed.
+
+    Args:
+        nodes: Nodes whose resident pod may not be entered.
+        pods: Why no probe pod may be started; empty where they may.
+    """
+
+    nodes: frozenset[str] = frozenset()
+    pods: str = ""
+
+
+def _denied(run: _Run, found: dict[str, PodShell]) -> _Denied:
+    """See what is not allowed, and write it down once, however many nodes there are."""
+    barred = {n: why for n, s in found.items() if (why := may_exec(run.rights, s.namespace))}
+    for why in dict.fromkeys(barred.values()):
+        run.gap("entering nodes", why, _NODE_TABLES)
+    pods = may_probe(run.rights, run.options.probe_namespace)
+    if pods and Wave.PROBE_PODS in run.needs:
+        run.gap("probe pods", pods, _POD_TABLES)
+    return _Denied(frozenset(barred), pods)
 
 
 def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
     """Send the probes that what is known by now calls for."""
     shells = {s.vantage: s for s in (*entered.values(), *pods.values())}
-    stage = Stage(tables=run.tables(), nodes=tuple(entered), pods=tuple(pods), waves=run.needs)
+    if run.places.proxy:
+        shells[run.places.proxy.vantage] = run.places.proxy
+    stage = Stage(
+        tables=run.tables(),
+        nodes=tuple(entered),
+        pods=tuple(pods),
+        waves=run.needs,
+        outside=run.places.outside,
+    )
     run.options.note("sending probes")
     seen = _measure(run, shells, plan(stage))
     _measure(run, shells, plan_egress(stage, seen))
@@ -249,37 +212,53 @@ def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -
     there = tuple(f for f in flows if f.vantage.kind is not VantageKind.MACHINE)
     with ThreadPoolExecutor(_WORKERS) as pool:
         own = pool.submit(lambda: list(pool.map(observe, here)))
-        seen, gaps = measure(shells, there, run.options.note)
+        seen, missed = measure(shells, there, run.options.note)
         seen = [*seen, *own.result()]
     run.seen(seen)
-    for gap in gaps:
-        run.gap(gap.needs, gap.reason, _MEASURED, essential=gap.essential)
+    run.records.extend(missed)
     return seen
 
 
-@contextlib.contextmanager
-def _pods(run: _Run, world: World) -> Iterator[dict[str, Shell]]:
-    """Start probe pods, and remove them in the end."""
-    if Wave.PROBE_PODS not in run.needs:
-        yield {}
-        return
-    ready = [n for n in world.linux if n.ready]
-    images = {n.name: choose_image(world, n, run.options.probe_image) for n in ready}
-    with probe_pods(run.api, world, images, run.options.note, run.options.warn) as started:
-        run.records.extend(started.records)
-        yield pod_shells(run.api, started)
+def _pods(
+    run: _Run, world: World, entered: dict[str, Shell], use: Callable[[ProbePodSet], None]
+) -> None:
+    """Start probe pods, use them, and remove them in the end."""
+    ready = tuple(n for n in world.linux if n.ready)
+    hosts = run.options.host_probe and Wave.NODE in run.needs
+    wish = Wish(
+        nodes=ready if Wave.PROBE_PODS in run.needs else (),
+        hosts=tuple(n for n in ready if n.name not in entered) if hosts else (),
+        image=run.options.probe_image,
+        namespace=run.options.probe_namespace,
+        note=run.options.note,
+        warn=run.options.warn,
+    )
+    if wish.nodes or wish.hosts:
+        use_probe_pods(run.api, world, wish, use)
+    else:
+        use(ProbePodSet())
 
 
 def _note_missing(
-    run: _Run, world: World, entered: dict[str, Shell], pods: dict[str, Shell]
+    run: _Run,
+    world: World,
+    entered: dict[str, Shell],
+    started: ProbePodSet,
+    denied: _Denied,
 ) -> None:
     """Write down which vantages are missing, and why."""
-    reasons = {r.node: r.reason for r in run.records if isinstance(r, ProbePodRecord) and r.reason}
+    pods = {p.node for p in started.running(host=False)}
+    reasons, hosts = started.missing(host=False), started.missing(host=True)
     for node in world.linux:
-        if Wave.PROBE_PODS in run.needs and node.name not in pods:
+        if Wave.PROBE_PODS in run.needs and not denied.pods and node.name not in pods:
             reason = reasons.get(node.name, "the node is not Ready")
             run.gap(f"a probe pod on {node.name}", reason, _POD_TABLES)
-        if Wave.NODE in run.needs and node.name not in entered:
+        if Wave.NODE in run.needs and node.name not in {*denied.nodes, *entered}:
             reason = "no ready kube-flannel pod there to enter"
+            tried = hosts.get(node.name, "")
+            if tried:
+                reason += f", and no host-network probe pod: {tried}"
+            elif node.ready and not run.options.host_probe:
+                reason += " (--allow-host-probe starts one)"
             essential = node.control_plane
             run.gap(f"entering node {node.name}", reason, _NODE_TABLES, essential=essential)

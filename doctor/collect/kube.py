@@ -19,6 +19,9 @@ from doctor.errors import ClusterError
 __all__ = ["Api", "ApiAnswer", "ExecAnswer", "connect"]
 
 _PAGE = 500
+_MOST_AT_ONCE = 12
+"""Requests and open exec channels: more would be a load on the API server, not speed."""
+
 _MOST_OUTPUT = 8 * 1024 * 1024
 
 
@@ -84,6 +87,7 @@ class Api:
         self._seconds = seconds
         self.deadline = deadline
         self._lock = threading.Lock()
+        self._gate = threading.BoundedSemaphore(_MOST_AT_ONCE)
         self.requests = 0
 
     @property
@@ -100,10 +104,15 @@ class Api:
             body: What is sent as JSON.
             late: Whether it is sent after the run's deadline, too: clean-up is.
         """
+        with self._gate:
+            if self.deadline.passed and not late:
+                return ApiAnswer(status=0, reason=self.deadline.reason)
+            return self._send(method, path, body, self._bound(late=late))
+
+    def _send(self, method: str, path: str, body: object, seconds: float) -> ApiAnswer:
+        """Send one request and read its answer."""
         import urllib3
 
-        if self.deadline.passed and not late:
-            return ApiAnswer(status=0, reason=self.deadline.reason)
         with self._lock:
             self.requests += 1
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -116,7 +125,7 @@ class Api:
                 self.server + path,
                 body=None if body is None else json.dumps(body),
                 headers=headers,
-                timeout=urllib3.Timeout(total=self._bound(late=late)),
+                timeout=urllib3.Timeout(total=seconds),
                 retries=False,
                 preload_content=True,
             )
@@ -160,13 +169,20 @@ class Api:
             command: The program and its arguments.
             seconds: How long it may take.
         """
+        with self._gate:
+            if self.deadline.passed:
+                return ExecAnswer(reason=self.deadline.reason)
+            return self._enter(namespace, pod, container, command, seconds)
+
+    def _enter(
+        self, namespace: str, pod: str, container: str, command: list[str], seconds: float
+    ) -> ExecAnswer:
+        """Open an exec channel and read it to its end."""
         from kubernetes.client import ApiClient, CoreV1Api
         from kubernetes.client.exceptions import ApiException
         from kubernetes.stream import stream
         from websocket import WebSocketException, setdefaulttimeout
 
-        if self.deadline.passed:
-            return ExecAnswer(reason=self.deadline.reason)
         with self._lock:
             self.requests += 1
         # Without it, a handshake waits for as long as the API server waits for the kubelet.

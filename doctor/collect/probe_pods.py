@@ -1,349 +1,203 @@
-"""Probe pods: one per node, unprivileged, from an image that is already there, always removed."""
+"""Probe pods: one a node, from an image that is already there, always removed."""
 
 import contextlib
-import secrets
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
-from http import HTTPStatus
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import Any, TypeVar
 
 import msgspec
 
 from doctor.bundle.schema import ProbePodRecord
-from doctor.collect.kube import Api, ApiAnswer
-from doctor.evidence.finders import flannel_daemonsets, kube_proxy_daemonset
+from doctor.collect.kube import Api
+from doctor.collect.pod_images import candidates
+from doctor.collect.pod_manifest import PORT, tolerations
+from doctor.collect.pod_owner import Run, begin
+from doctor.collect.pod_removal import remove
+from doctor.collect.pod_space import Space, choose_space
+from doctor.collect.pod_start import Place, Started, Starter
+from doctor.collect.pod_watch import Pace
 from doctor.evidence.world import World
-from doctor.model.kube import Event, Node, Pod, Toleration
+from doctor.model.kube import Node
 
-T = TypeVar("T", Pod, Event)
+__all__ = ["ProbePodSet", "Wish", "use_probe_pods"]
 
-__all__ = ["LABEL", "PORT", "ProbePodSet", "choose_image", "probe_pods"]
+T = TypeVar("T")
 
-LABEL = "app.kubernetes.io/managed-by"
-MANAGER = "wwwm-doctor"
-PORT = 20053
-"""Where a probe pod answers TCP: any free port above 1023 does, as the pod has its own address."""
-
-_START_SECONDS = 12.0
-_ACCOUNT_SECONDS = 4.0
-_GONE_SECONDS = 6.0
-_POLL = 0.3
-_SOONEST = 0.7
-"""No container starts, and none goes, in less: asking earlier only costs requests."""
-_LIFETIME = 300
-_DEAD_REASONS = {
-    "ErrImageNeverPull",
-    "ImagePullBackOff",
-    "ErrImagePull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-    "CrashLoopBackOff",
-}
+_WORKERS = 2
 
 
-class _List(msgspec.Struct):
-    """A LIST of a small namespace, its items undecoded."""
+class Wish(msgspec.Struct, frozen=True):
+    """Which probe pods are wanted.
 
-    items: list[msgspec.Raw] = []
+    Args:
+        nodes: Nodes to start one on in the pods' network.
+        hosts: Nodes to start one on in the node's own network.
+        image: The image that the user chose, None to choose one per node.
+        namespace: The namespace that the user chose, None for one of the run's own.
+        note: Called with a line on progress.
+        warn: Called with a line on what is left in the cluster.
+        pace: How long is waited for what.
+    """
+
+    nodes: tuple[Node, ...] = ()
+    hosts: tuple[Node, ...] = ()
+    image: str | None = None
+    namespace: str | None = None
+    note: Callable[[str], None] = lambda _line: None
+    warn: Callable[[str], None] = lambda _line: None
+    pace: Pace = Pace()
 
 
 class ProbePodSet(msgspec.Struct, frozen=True):
     """Probe pods that were asked for, and what became of each.
 
     Args:
-        namespace: The namespace they are in.
-        records: One per node asked for.
+        pods: In the order in which they were wished for: those in the pods' network first.
     """
 
-    namespace: str
-    records: tuple[ProbePodRecord, ...]
+    pods: tuple[Started, ...] = ()
 
     @property
-    def running(self) -> tuple[ProbePodRecord, ...]:
-        """Those that can be used."""
-        return tuple(r for r in self.records if r.address)
+    def records(self) -> tuple[ProbePodRecord, ...]:
+        """What is kept of those in the pods' network."""
+        return tuple(
+            ProbePodRecord(
+                node=p.node,
+                address=p.address,
+                port=PORT if p.address else 0,
+                image=p.image,
+                reason=p.reason,
+                namespace=p.namespace,
+            )
+            for p in self.pods
+            if not p.host
+        )
+
+    def running(self, *, host: bool) -> tuple[Started, ...]:
+        """Select those that can be entered."""
+        return tuple(p for p in self.pods if p.address and p.host is host)
+
+    def missing(self, *, host: bool) -> dict[str, str]:
+        """Say by node why there is none."""
+        return {p.node: p.reason for p in self.pods if p.reason and p.host is host}
 
 
-def pod_name(node: str) -> str:
-    """Name the probe pod of a node."""
-    return f"probe-{node}"[:63].rstrip("-.")
+def use_probe_pods(api: Api, world: World, wish: Wish, use: Callable[[ProbePodSet], T]) -> T:
+    """Start probe pods on nodes, use them, and remove them whatever happens.
 
-
-def choose_image(world: World, node: Node, given: str | None = None) -> str:
-    """Choose an image that is on a node and has a shell; empty where none is known.
-
-    flannel's comes first: it has a shell and network tools. A pod that runs there proves that the
-    image is there; the kubelet's own list is cut to fifty.
-    """
-    if given:
-        return given
-    templates = flannel_daemonsets(world)
-    wanted = [c.image for d in templates for c in d.spec.template.spec.containers]
-    wanted += [c.image for p in world.pods if "flannel" in p.name for c in p.spec.containers]
-    here = {c.image for p in world.pods if p.node == node.name for c in p.spec.containers}
-    listed = {n for i in node.status.images or () for n in i.names or ()}
-    found = (i for i in dict.fromkeys(wanted) if i in here or i in listed)
-    return next(found, "")
-
-
-@contextlib.contextmanager
-def probe_pods(
-    api: Api,
-    world: World,
-    images: dict[str, str],
-    note: Callable[[str], None],
-    warn: Callable[[str], None],
-) -> Iterator[ProbePodSet]:
-    """Start probe pods on nodes, and remove them whatever happens.
+    Until they are removed, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, and wait for the
+    removal if that has begun. A function is called with the pods, and not a block entered: between
+    the making of a block's context and the block there is a moment at which a signal would leave
+    everything behind.
 
     Args:
         api: The API server.
         world: The cluster.
-        images: Image by node name; an empty one is reported as not startable.
-        note: Called with a line on progress.
-        warn: Called with a line on what is left in the cluster.
-    """
-    namespace = f"{MANAGER}-{secrets.token_hex(4)}"
-    made = True
-    try:
-        note("starting probe pods")
-        answer = _make_namespace(api, namespace)
-        # Without an answer it may be there all the same.
-        made = answer.ok or not answer.status
-        if not answer.ok:
-            refused = f"namespace {namespace} could not be created: {answer.reason}"
-            yield ProbePodSet(namespace, tuple(ProbePodRecord(n, reason=refused) for n in images))
-            return
-        tolerations = _tolerations(world)
-        failed = _create(api, namespace, images, tolerations)
-        yield ProbePodSet(namespace, _await(api, namespace, images, failed))
-    finally:
-        if made:
-            _clean_up(api, namespace, note, warn)
-
-
-def _clean_up(
-    api: Api, namespace: str, note: Callable[[str], None], warn: Callable[[str], None]
-) -> None:
-    """Remove what was made, and say what could not be removed."""
-    note("removing probe pods")
-    with _undisturbed():
-        left = _remove(api, namespace)
-    if left:
-        warn(left)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no second Ctrl-C or SIGTERM cut off the clean-up, which is bounded."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _make_namespace(api: Api, name: str) -> ApiAnswer:
-    """Create the run's own namespace."""
-    body = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": name, "labels": {LABEL: MANAGER}},
-    }
-    return api.call("POST", "/api/v1/namespaces", body)
-
-
-def _tolerations(world: World) -> list[dict[str, str]]:
-    """Mirror what kube-proxy tolerates, so that a probe runs wherever service traffic does."""
-    daemonset = kube_proxy_daemonset(world)
-    found = daemonset.spec.template.spec.tolerations if daemonset else None
-    mirrored: list[dict[str, str]] = [
-        msgspec.to_builtins(t) for t in found or (Toleration(operator="Exists"),)
-    ]
-    return mirrored
-
-
-def _manifest(node: str, image: str, tolerations: list[dict[str, str]]) -> dict[str, object]:
-    """Write a pod that Pod Security's restricted profile admits."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": pod_name(node), "labels": {LABEL: MANAGER}},
-        "spec": {
-            "nodeName": node,
-            "restartPolicy": "Never",
-            "activeDeadlineSeconds": _LIFETIME,
-            "terminationGracePeriodSeconds": 1,
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "tolerations": tolerations,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65534,
-                "runAsGroup": 65534,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "probe",
-                    "image": image,
-                    "imagePullPolicy": "Never",
-                    # Ends at SIGTERM by itself: PID 1 has no default action for it.
-                    "command": [
-                        "sh",
-                        "-c",
-                        f"trap 'exit 0' TERM; nc -ll -p {PORT} -e true & while :; do wait; sleep 1; done",
-                    ],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                }
-            ],
-        },
-    }
-
-
-def _create(
-    api: Api, namespace: str, images: dict[str, str], tolerations: list[dict[str, str]]
-) -> dict[str, str]:
-    """Create the pods; return why some were refused.
-
-    A new namespace has no default service account for a moment, and admission wants one.
-    """
-    failed: dict[str, str] = {}
-    limit = time.monotonic() + _ACCOUNT_SECONDS
-    for node, image in images.items():
-        if not image:
-            failed[node] = "no image with a shell is known to be on the node (--probe-image)"
-            continue
-        body = _manifest(node, image, tolerations)
-        answer = _post(api, namespace, body)
-        while _no_account(answer) and time.monotonic() < limit:
-            time.sleep(_POLL / 2)
-            answer = _post(api, namespace, body)
-        if not answer.ok:
-            failed[node] = answer.reason
-    return failed
-
-
-def _post(api: Api, namespace: str, body: dict[str, object]) -> ApiAnswer:
-    """Create one pod."""
-    return api.call("POST", f"/api/v1/namespaces/{namespace}/pods", body)
-
-
-def _no_account(answer: ApiAnswer) -> bool:
-    """Say whether a creation was refused for want of the service account."""
-    return (
-        answer.status == HTTPStatus.FORBIDDEN
-        and "error looking up service account" in answer.reason
-    )
-
-
-def _await(
-    api: Api, namespace: str, images: dict[str, str], failed: dict[str, str]
-) -> tuple[ProbePodRecord, ...]:
-    """Wait until every pod runs or is known not to, within a bound."""
-    done = {n: ProbePodRecord(node=n, image=images[n], reason=r) for n, r in failed.items()}
-    limit = time.monotonic() + api.deadline.bound(_START_SECONDS)
-    time.sleep(_SOONEST)
-    while len(done) < len(images) and time.monotonic() < limit:
-        pods = {p.node: p for p in _list(api, f"/api/v1/namespaces/{namespace}/pods", Pod)}
-        waiting = [n for n in images if n not in done]
-        stuck = [n for n in waiting if n not in pods or not _running(pods[n])]
-        events = _list(api, f"/api/v1/namespaces/{namespace}/events", Event) if stuck else []
-        for node in waiting:
-            record = _state(node, images[node], pods.get(node), events)
-            if record:
-                done[node] = record
-        if len(done) < len(images):
-            time.sleep(_POLL)
-    late = f"not running after {_START_SECONDS:g} s"
-    return tuple(
-        done.get(n) or ProbePodRecord(node=n, image=i, reason=late) for n, i in images.items()
-    )
-
-
-def _list(api: Api, path: str, kind: type[T], *, late: bool = False) -> list[T]:
-    """LIST a small namespace; empty where that fails."""
-    answer = api.call("GET", path, late=late)
-    if not answer.ok:
-        return []
-    try:
-        items = msgspec.json.decode(answer.body, type=_List).items
-        return [msgspec.json.decode(i, type=kind) for i in items]
-    except msgspec.DecodeError:
-        return []
-
-
-def _running(pod: Pod) -> bool:
-    """Say whether a pod runs and has an address."""
-    return pod.ready and bool(pod.status.pod_ip)
-
-
-def _state(node: str, image: str, pod: Pod | None, events: list[Event]) -> ProbePodRecord | None:
-    """Judge one pod: usable, never going to be, or (None) still starting."""
-    if pod is None:
-        return None
-    if _running(pod):
-        return ProbePodRecord(node=node, address=pod.status.pod_ip, port=PORT, image=image)
-    if pod.status.phase == "Failed":
-        reason = f"{pod.status.reason}: {pod.status.message}".strip(": ") or "the pod failed"
-        return ProbePodRecord(node=node, image=image, reason=reason[:400])
-    if pod.waiting in _DEAD_REASONS:
-        return ProbePodRecord(node=node, image=image, reason=f"{pod.waiting} ({image})")
-    sandbox = [
-        e.message
-        for e in events
-        if e.reason == "FailedCreatePodSandBox" and e.involved_object.name == pod.name
-    ]
-    return ProbePodRecord(node=node, image=image, reason=sandbox[0][:600]) if sandbox else None
-
-
-def _remove(api: Api, namespace: str) -> str:
-    """Delete the pods, by force where they do not go, then their namespace.
+        wish: Which pods are wanted.
+        use: Called with what became of them.
 
     Returns:
-        What is left, and how to remove it; empty where nothing is.
+        What ``use`` returns.
+
+    Raises:
+        KeyboardInterrupt: The run was interrupted; everything is removed.
     """
-    path = f"/api/v1/namespaces/{namespace}"
-    pods = _list(api, f"{path}/pods", Pod, late=True)
-    never_started = [p for p in pods if not p.status.pod_ip]
-    options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 1}
-    api.call("DELETE", f"{path}/pods", options, late=True)
-    for pod in never_started:
-        _force(api, path, pod)
-    limit = time.monotonic() + _GONE_SECONDS
-    time.sleep(_SOONEST if pods else 0.0)
-    while pods and time.monotonic() < limit:
-        time.sleep(_POLL)
-        pods = _list(api, f"{path}/pods", Pod, late=True)
-    for pod in pods:
-        _force(api, path, pod)
-    # The namespace itself is empty now; its controller lets five seconds pass before it ends it.
-    answer = api.call("DELETE", path, late=True)
-    while not _gone(answer) and time.monotonic() < limit:
-        time.sleep(_POLL)
-        answer = api.call("DELETE", path, late=True)
-    if _gone(answer):
-        return ""
-    return f"could not remove namespace {namespace}: {answer.reason}; kubectl delete ns {namespace}"
+    places = (
+        *_places(world, wish, wish.nodes, host=False),
+        *_places(world, wish, wish.hosts, host=True),
+    )
+    run = begin(api.deadline.left)
+    signals = _Signals()
+    starter: Starter | None = None
+    try:
+        signals.take()
+        wish.note("starting probe pods")
+        starter = Starter(api, run, _spaces(api, world, run, wish, places), wish.pace)
+        return use(ProbePodSet(starter.start(places)))
+    finally:
+        # an assignment and nothing before it: no signal can get between
+        signals.closing = True
+        try:
+            if starter:
+                _clean_up(api, run, starter, wish)
+        finally:
+            signals.give_back()
+        if signals.fired:
+            raise KeyboardInterrupt
 
 
-def _gone(answer: ApiAnswer) -> bool:
-    """Say whether a deletion was taken up, or there is nothing to delete."""
-    return answer.ok or answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+def _places(world: World, wish: Wish, nodes: Iterable[Node], *, host: bool) -> tuple[Place, ...]:
+    """Say where pods are wanted, and from which images they may be started there."""
+    return tuple(
+        Place(n.name, candidates(world, n, wish.image), tolerations(world, n.name), host)
+        for n in nodes
+    )
 
 
-def _force(api: Api, path: str, pod: Pod) -> None:
-    """Delete a pod at once: with a broken CNI its sandbox cannot be taken down in an orderly way."""
-    options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
-    api.call("DELETE", f"{path}/pods/{pod.name}", options, late=True)
+def _spaces(
+    api: Api, world: World, run: Run, wish: Wish, places: tuple[Place, ...]
+) -> tuple[Space, ...]:
+    """Choose a namespace for each kind of pod that is wanted."""
+    kinds = dict.fromkeys(p.host for p in places if p.choices)
+    return tuple(choose_space(api, world, run, wish.namespace, host=k) for k in kinds)
+
+
+def _clean_up(api: Api, run: Run, starter: Starter, wish: Wish) -> None:
+    """Remove what was made, and say what could not be removed."""
+    _say(wish.note, "removing probe pods")
+    starter.close()
+    by_name: dict[str, Space] = {}
+    for space in starter.spaces:
+        # both kinds of pods may be in one namespace, and are removed together
+        first = by_name.setdefault(space.name, space)
+        if first is not space:
+            first.pods += space.pods
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        left = pool.map(lambda s: remove(api, run, s, wish.pace), by_name.values())
+        for line in left:
+            if line:
+                _say(wish.warn, line)
+
+
+def _say(tell: Callable[[str], None], line: str) -> None:
+    """Say something, or not if nobody is there to hear it: the clean-up goes on."""
+    with contextlib.suppress(OSError):
+        tell(line)
+
+
+class _Signals:
+    """Makes the signals that end a program wait for the clean-up, which is bounded."""
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        """Take none yet."""
+        self.closing = False
+        self.fired = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def take(self) -> None:
+        """Handle them, but for those that are ignored; only the main thread ever gets any."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in self._NUMBERS:
+            before = signal.getsignal(number)
+            # None is a handler that another language has set: it cannot be given back
+            if before not in (signal.SIG_IGN, None):
+                self._before[number] = before
+                signal.signal(number, self._handle)
+
+    def give_back(self) -> None:
+        """Let whoever handled them before handle them again."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        """Interrupt, but never the clean-up."""
+        if self.closing:
+            self.fired = True
+            return
+        raise KeyboardInterrupt

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import msgspec
 
 from doctor.model.kube import (
+    APIService,
+    APIServiceStatus,
     BGPAdvertisement,
     ConfigMap,
     Container,
@@ -81,6 +83,7 @@ RESOURCES = {
         Resource("l2advertisements", f"{_METALLB}/l2advertisements", L2Advertisement),
         Resource("bgpadvertisements", f"{_METALLB}/bgpadvertisements", BGPAdvertisement),
         Resource("servicel2statuses", f"{_METALLB}/servicel2statuses", ServiceL2Status),
+        Resource("apiservices", "/apis/apiregistration.k8s.io/v1/apiservices", APIService),
         Resource("configmaps", "/api/v1/configmaps", ConfigMap),
     )
 }
@@ -162,6 +165,9 @@ def _reduce(kind: type[Item], raw: msgspec.Raw) -> Item:
             )
         case ConfigMap():
             return msgspec.structs.replace(item, data=_data(item.data or {}))
+        case APIService():
+            kept = tuple(c for c in item.status.conditions or () if c.type == "Available")
+            return msgspec.structs.replace(item, status=APIServiceStatus(conditions=kept))
         case _:
             return item
 

@@ -9,7 +9,7 @@ from doctor.collect.deadline import Deadline
 from doctor.collect.kube import Api, ExecAnswer
 from doctor.model.flow import Vantage, VantageKind
 
-__all__ = ["PodShell", "Shell", "SshShell"]
+__all__ = ["LocalShell", "PodShell", "Shell", "SshShell"]
 
 _CONNECT_SECONDS = 8
 _MOST_OUTPUT = 8 * 1024 * 1024
@@ -59,21 +59,50 @@ class PodShell(msgspec.Struct, frozen=True):
         return self.api.exec(self.namespace, self.pod, self.container, command, seconds)
 
 
+class LocalShell(msgspec.Struct, frozen=True):
+    """This machine.
+
+    Args:
+        deadline: When the run has to be over.
+        sudo: Whether sudo, without asking for a password, runs the scripts.
+    """
+
+    deadline: Deadline
+    sudo: bool = False
+
+    @property
+    def vantage(self) -> Vantage:
+        """This machine."""
+        return Vantage(VantageKind.MACHINE)
+
+    @property
+    def via(self) -> str:
+        """Nothing is entered."""
+        return ""
+
+    def run(self, script: str, seconds: float) -> ExecAnswer:
+        """Run a script here."""
+        command = ("sudo", "-n", "sh", "-s") if self.sudo else ("sh", "-s")
+        return _run(command, script, self.deadline, seconds, sudo=self.sudo)
+
+
 class SshShell(msgspec.Struct, frozen=True):
     """A host that the system's ssh reaches without asking anything.
 
     Args:
         destination: ``user@host``, ``host`` or a name from ssh's configuration.
         deadline: When the run has to be over.
+        sudo: Whether sudo, without asking for a password, runs the scripts there.
     """
 
     destination: str
     deadline: Deadline
+    sudo: bool = False
 
     @property
     def vantage(self) -> Vantage:
         """The proxy host: the only one that is entered like this."""
-        return Vantage(VantageKind.PROXY, self.destination.rpartition("@")[2])
+        return Vantage(VantageKind.PROXY)
 
     @property
     def via(self) -> str:
@@ -82,8 +111,6 @@ class SshShell(msgspec.Struct, frozen=True):
 
     def run(self, script: str, seconds: float) -> ExecAnswer:
         """Run a script there; on standard input, so that no shell takes it apart once more."""
-        if self.deadline.passed:
-            return ExecAnswer(reason=self.deadline.reason)
         command = (
             "ssh",
             "-o", "BatchMode=yes",
@@ -91,26 +118,50 @@ class SshShell(msgspec.Struct, frozen=True):
             "-o", "ForwardAgent=no",
             "-o", "ForwardX11=no",
             "-o", "ClearAllForwardings=yes",
-            "-T", "--", self.destination, 'exec sh -c "$(cat)"',
+            "-T", "--", self.destination, "exec sudo -n sh -s" if self.sudo else "exec sh -s",
         )  # fmt: skip
-        try:
-            done = subprocess.run(  # noqa: S603 - the system's ssh, as its user set it up
-                command,
-                input=script.encode(),
-                capture_output=True,
-                timeout=self.deadline.bound(seconds + _CONNECT_SECONDS),
-                check=False,
-            )
-        except FileNotFoundError:
-            return ExecAnswer(reason="ssh is not installed here")
-        except subprocess.TimeoutExpired:
-            return ExecAnswer(reason=f"ssh {self.destination} did not end in time")
-        except OSError as error:
-            return ExecAnswer(reason=f"ssh could not be run: {error.strerror}")
-        out, err = (b[:_MOST_OUTPUT].decode("utf-8", "replace") for b in (done.stdout, done.stderr))
-        if done.returncode == _SSH_FAILED:
-            return ExecAnswer(reason=f"ssh {self.destination} failed: {_last_line(err)}")
-        return ExecAnswer(stdout=out, stderr=err)
+        return _run(command, script, self.deadline, seconds + _CONNECT_SECONDS, sudo=self.sudo)
+
+
+def _run(
+    command: tuple[str, ...], script: str, deadline: Deadline, seconds: float, *, sudo: bool
+) -> ExecAnswer:
+    """Run a program that reads a script from its standard input."""
+    name = command[0]
+    if deadline.passed:
+        return ExecAnswer(reason=deadline.reason)
+    # The brace has the shell read all of the script before it runs any: no command eats the rest.
+    whole = f"{{\n{script}\n}} </dev/null\n"
+    try:
+        done = _finish(command, whole, deadline.bound(seconds))
+    except FileNotFoundError:
+        return ExecAnswer(reason=f"{name} is not installed here")
+    except subprocess.TimeoutExpired:
+        return ExecAnswer(reason=f"{name} did not end within {seconds:g} s")
+    except OSError as error:
+        return ExecAnswer(reason=f"{name} could not be run: {error.strerror}")
+    return _answer(command, done, sudo=sudo)
+
+
+def _finish(
+    command: tuple[str, ...], script: str, seconds: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end."""
+    return subprocess.run(  # noqa: S603 - sh, sudo and ssh as this machine has them
+        command, input=script.encode(), capture_output=True, timeout=seconds, check=False
+    )
+
+
+def _answer(
+    command: tuple[str, ...], done: subprocess.CompletedProcess[bytes], *, sudo: bool
+) -> ExecAnswer:
+    """Tell what a script printed from why it could not be run."""
+    out, err = (b[:_MOST_OUTPUT].decode("utf-8", "replace") for b in (done.stdout, done.stderr))
+    if command[0] == "ssh" and done.returncode == _SSH_FAILED:
+        return ExecAnswer(reason=f"ssh {command[-2]} failed: {_last_line(err)}")
+    if sudo and not out and "sudo:" in err:
+        return ExecAnswer(reason=f"sudo refused: {_last_line(err)}")
+    return ExecAnswer(stdout=out, stderr=err)
 
 
 def _last_line(text: str) -> str:

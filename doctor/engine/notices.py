@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+from doctor.bundle.schema import ProbePodRecord
 from doctor.evidence.tables import Tables
 from doctor.model.evidence import Ingresses, TargetFlows
-from doctor.model.kube import Ingress
+from doctor.model.kube import APIService, Ingress
 from doctor.model.link import Link
+from doctor.model.probe_pod import PREFIX
 
 __all__ = ["notices"]
 
@@ -23,6 +25,7 @@ def notices(tables: Tables, links: set[Link]) -> tuple[str, ...]:
             " the name and any proxy in front are not judged"
         )
     found.extend(_unprobed(tables))
+    found.extend(_lodged(tables))
     return tuple(found)
 
 
@@ -49,3 +52,15 @@ def _unprobed(tables: Tables) -> Iterator[str]:
     others = [n.name for n in tables.world.nodes if not n.linux]
     if others:
         yield f"{len(others)} nodes do not run Linux and were not probed"
+
+
+def _lodged(tables: Tables) -> Iterator[str]:
+    """Say why probe pods were not in a namespace of their own."""
+    away = [s.name for s in tables.world.items("apiservices", APIService) if s.unavailable]
+    running = (r.namespace for r in tables.world.of(ProbePodRecord) if r.address)
+    used = sorted({n for n in running if n and not n.startswith(PREFIX)})
+    if away and used:
+        yield (
+            f"APIService {away[0]} is unavailable, and a new namespace could not be removed again:"
+            f" probe pods ran in namespace {used[0]}"
+        )

@@ -75,7 +75,9 @@ class Measurements:
     def mesh(self) -> Mesh:
         """Build the mesh."""
         return Mesh(
-            observations=self.of(Purpose.UNDERLAY, Purpose.MESH),
+            observations=self.of(
+                Purpose.UNDERLAY, Purpose.MESH, Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE
+            ),
             gaps=self._world.table_gaps("Mesh"),
             overlay=overlay(self._world),
         )
@@ -93,11 +95,14 @@ class Measurements:
 
     def proxy(self) -> Proxy:
         """Build what is known of the reverse proxy on this machine."""
-        records = self._world.of(ProxyRecord)
+        record = next(iter(self._world.of(ProxyRecord)), ProxyRecord(proxy=None))
+        unseen = Gap(f"the reverse proxy on {record.place}", record.reason, not record.reached)
         return Proxy(
             observations=self.of(Purpose.UPSTREAM),
-            gaps=self._world.table_gaps("Proxy"),
-            proxy=records[0].proxy if records else None,
+            gaps=(*self._world.table_gaps("Proxy"), *((unseen,) if record.reason else ())),
+            proxy=record.proxy,
+            place=record.place,
+            ssh=record.ssh,
         )
 
     def egress(self) -> EgressFlows:

@@ -22,6 +22,7 @@ from doctor.model.kube import (
     Service,
     ServicePort,
 )
+from doctor.model.probe_pod import LABEL, MANAGER
 from doctor.model.verdict import Gap
 
 __all__ = ["World", "matches"]
@@ -101,7 +102,7 @@ class World:
                     p
                     for p in self.items("pods", Pod)
                     if p.status.phase not in ("Succeeded", "Failed")
-                    and p.labels.get("app.kubernetes.io/managed-by") != "wwwm-doctor"
+                    and p.labels.get(LABEL) != MANAGER
                 ),
                 key=lambda p: p.key,
             )
@@ -141,6 +142,14 @@ class World:
         found: dict[str, list[Pod]] = defaultdict(list)
         for pod in self.pods:
             found[pod.namespace].append(pod)
+        return found
+
+    @cached_property
+    def pods_by_node(self) -> dict[str, list[Pod]]:
+        """Pods by the node that they are bound to."""
+        found: dict[str, list[Pod]] = defaultdict(list)
+        for pod in self.pods:
+            found[pod.node].append(pod)
         return found
 
     def configmap(self, key: str) -> ConfigMap | None:

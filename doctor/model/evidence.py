@@ -11,6 +11,7 @@ from ipaddress import ip_network
 
 import msgspec
 
+from doctor.model.certificate import Certificate
 from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
 from doctor.model.kube import (
     BGPAdvertisement,
@@ -56,6 +57,8 @@ __all__ = [
     "TargetFlows",
     "VipFlows",
     "WebhookBackend",
+    "WebhookCertificate",
+    "WebhookCertificates",
     "WebhookFlows",
     "Webhooks",
 ]
@@ -218,7 +221,7 @@ class Flannel(Evidence, frozen=True, kw_only=True):
 
 
 class Mesh(Measured, frozen=True, kw_only=True):
-    """Flows between nodes (UNDERLAY) and towards pods of every node (MESH).
+    """Flows between nodes (UNDERLAY) and towards pods of every node (MESH), with pings of both.
 
     Args:
         overlay: What carries pod traffic between nodes: ``udp/8472``; empty where it is routed.
@@ -281,11 +284,13 @@ class DnsService(Evidence, frozen=True, kw_only=True):
     Args:
         backend: Service, endpoints, pods and workloads; None where no DNS Service was found.
         domain: The cluster domain.
+        guessed: Whether that is only the usual one, because no Corefile could be read.
         control_port: A TCP port other than 53 that CoreDNS's pods declare; 0 if none.
     """
 
     backend: Backend | None = None
     domain: str = "cluster.local"
+    guessed: bool = False
     control_port: int = 0
 
 
@@ -302,6 +307,7 @@ class WebhookBackend(msgspec.Struct, frozen=True):
     failure_policy: str
     intercepts: tuple[str, ...]
     backend: Backend
+    ca_bundle: str = ""
 
 
 class Webhooks(Evidence, frozen=True, kw_only=True):
@@ -312,6 +318,34 @@ class Webhooks(Evidence, frozen=True, kw_only=True):
 
 class WebhookFlows(Measured, frozen=True, kw_only=True):
     """TCP from the control-plane nodes to webhook Services and their endpoints."""
+
+
+class WebhookCertificate(msgspec.Struct, frozen=True):
+    """The certificate that one endpoint of a webhook showed a control-plane node.
+
+    Args:
+        webhook: The webhook.
+        address: ``address:port`` of the endpoint.
+        name: The name that the API server asks for.
+        certificate: What it showed.
+        trusted: Whether the webhook's caBundle vouches for it; None where that is not known.
+        at: Unix time at which it was shown.
+        evidence: Ids of what proves it.
+    """
+
+    webhook: WebhookBackend
+    address: str
+    name: str
+    certificate: Certificate
+    trusted: bool | None
+    at: float
+    evidence: tuple[str, ...]
+
+
+class WebhookCertificates(Evidence, frozen=True, kw_only=True):
+    """The certificates of all webhooks that completed so much of a handshake."""
+
+    items: tuple[WebhookCertificate, ...] = ()
 
 
 class KubeProxy(Evidence, frozen=True, kw_only=True):
@@ -442,9 +476,17 @@ class IngressFlows(Measured, frozen=True, kw_only=True):
 
 
 class Proxy(Measured, frozen=True, kw_only=True):
-    """The reverse proxy on this machine, and the same request through it and past it."""
+    """The reverse proxy in front of the cluster, and the same request past it.
+
+    Args:
+        proxy: What owns the port; None where nothing is known.
+        place: The host that it stands on, as users read it.
+        ssh: What reaches that host by ssh: ``user@host``; empty for this machine.
+    """
 
     proxy: HostProxy | None = None
+    place: str = "this machine"
+    ssh: str = ""
 
 
 class TargetFlows(Measured, frozen=True, kw_only=True):

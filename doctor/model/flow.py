@@ -35,8 +35,7 @@ class Vantage(msgspec.Struct, frozen=True, order=True):
 
     Args:
         kind: In a pod's network, in a node's own network, on this machine, or on the proxy host.
-        node: The Kubernetes name of the node; of the proxy host, what ssh calls it; empty for this
-            machine.
+        node: The Kubernetes name of the node; empty for this machine and for the proxy host.
     """
 
     kind: VantageKind
@@ -52,7 +51,12 @@ class Vantage(msgspec.Struct, frozen=True, order=True):
             case VantageKind.MACHINE:
                 return "this machine"
             case VantageKind.PROXY:
-                return f"proxy host {self.node}"
+                return "the proxy host"
+
+    @property
+    def outside(self) -> bool:
+        """Whether it lies outside the cluster's nodes."""
+        return self.kind in (VantageKind.MACHINE, VantageKind.PROXY)
 
 
 class FlowKind(StrEnum):

@@ -7,6 +7,8 @@ environment values, Secrets' data and tokens have no field.
 import msgspec
 
 __all__ = [
+    "APIService",
+    "APIServiceStatus",
     "BGPAdvertisement",
     "Condition",
     "ConfigMap",
@@ -591,10 +593,11 @@ class WebhookService(KubeObject, frozen=True):
 
 
 class ClientConfig(KubeObject, frozen=True):
-    """Where a webhook is called: a Service, or a URL."""
+    """Where a webhook is called: a Service, or a URL; and which authorities are trusted there."""
 
     service: WebhookService | None = None
     url: str = ""
+    ca_bundle: str = msgspec.field(name="caBundle", default="")
 
 
 class WebhookRule(KubeObject, frozen=True):
@@ -668,3 +671,37 @@ class ServiceL2Status(Item, frozen=True):
     """A MetalLB ServiceL2Status."""
 
     status: L2Status = L2Status()
+
+
+class ServiceReference(KubeObject, frozen=True):
+    """The Service that serves an API."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+class APIServiceSpec(KubeObject, frozen=True):
+    """APIService spec; without a Service the API server itself serves it."""
+
+    service: ServiceReference | None = None
+
+
+class APIServiceStatus(KubeObject, frozen=True):
+    """APIService status."""
+
+    conditions: tuple[Condition, ...] | None = None
+
+
+class APIService(Item, frozen=True):
+    """A group and version of the API, and who serves it."""
+
+    spec: APIServiceSpec = APIServiceSpec()
+    status: APIServiceStatus = APIServiceStatus()
+
+    @property
+    def unavailable(self) -> str:
+        """Why what serves it does not answer; empty where it does, or the API server serves it."""
+        found = next((c for c in self.status.conditions or () if c.type == "Available"), None)
+        if self.spec.service is None or (found and found.status == "True"):
+            return ""
+        return found.message or found.reason or "not available" if found else "not available yet"

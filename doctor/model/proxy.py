@@ -1,4 +1,4 @@
-"""Facts about the reverse proxy on this machine."""
+"""Facts about the reverse proxy in front of the cluster."""
 
 import msgspec
 
@@ -30,7 +30,7 @@ class ProxyServer(msgspec.Struct, frozen=True):
 
 
 class HostProxy(msgspec.Struct, frozen=True):
-    """The process that owns the URL's port on this machine.
+    """The process that owns the URL's port on the host where the proxy stands.
 
     Args:
         software: ``nginx`` or the name of another program.

@@ -17,19 +17,31 @@ from doctor.model.finding import Code
 from doctor.model.link import Link
 
 FOLDER = Path(inspect.getfile(checks)).parent
-MODULES = tuple(sorted(p.stem for p in FOLDER.glob("*.py") if p.stem not in ("__init__", "common")))
+LINKS = tuple(
+    sorted(p.stem for p in FOLDER.iterdir() if p.stem not in ("__init__", "__pycache__", "common"))
+)
+FILES = tuple(
+    sorted(str(p.relative_to(FOLDER)) for p in FOLDER.rglob("*.py") if p.name != "__init__.py")
+)
 PURE = {
-    "checks.common", "collections", "difflib", "doctor.contract", "doctor.model", "functools", "http",
-    "ipaddress", "itertools", "json", "math", "msgspec", "re", "typing", "urllib.parse",
+    "checks.common", "checks.dns", "checks.overlay", "checks.webhook", "collections", "datetime", "difflib", "doctor.contract", "doctor.model", "functools", "http",
+    "ipaddress", "itertools", "json", "math", "msgspec", "re", "shlex", "typing", "urllib.parse",
 }  # fmt: skip
 IMPURE_NAMES = {"open", "eval", "exec", "compile", "__import__", "input", "print", "breakpoint"}
 EACH = pytest.mark.parametrize("check", CHAIN, ids=[c.id for c in CHAIN])
-EACH_MODULE = pytest.mark.parametrize("name", MODULES)
+EACH_LINK = pytest.mark.parametrize("name", LINKS)
 
 
 def module(name: str) -> ModuleType:
-    """Import a module of checks."""
+    """Import what holds a link's checks."""
     return import_module(f"checks.{name}")
+
+
+def parts(name: str) -> tuple[ModuleType, ...]:
+    """Import what a link's checks are written in: a module, or those of a package."""
+    folder = FOLDER / name
+    inside = sorted(p.stem for p in folder.glob("*.py") if p.name != "__init__.py")
+    return tuple(import_module(f"checks.{name}.{p}") for p in inside) or (module(name),)
 
 
 def test_ids_are_unique() -> None:
@@ -39,7 +51,7 @@ def test_ids_are_unique() -> None:
 
 def test_the_chain_walks_every_link_in_order() -> None:
     assert list(dict.fromkeys(c.link for c in CHAIN)) == list(Link)
-    assert [m.replace("_", "-") for m in MODULES] == sorted(link.value for link in Link)
+    assert [m.replace("_", "-") for m in LINKS] == sorted(link.value for link in Link)
 
 
 @EACH
@@ -106,23 +118,27 @@ def test_a_code_is_defined_once() -> None:
         assert defined.setdefault(code.name, code) == code
 
 
-@EACH_MODULE
+@EACH_LINK
 def test_codes_that_are_defined_are_listed_and_the_other_way_round(name: str) -> None:
-    names = {k: v.name for k, v in vars(module(name)).items() if isinstance(v, Code)}
+    names = {k: v.name for m in parts(name) for k, v in vars(m).items() if isinstance(v, Code)}
     listed = {k.name for c in module(name).CHECKS for k in c.codes}
     assert set(names.values()) == listed
     assert {k for k in names if not k.startswith("_")} == listed
 
 
-@EACH_MODULE
-def test_a_modules_checks_are_all_in_the_chain(name: str) -> None:
+@EACH_LINK
+def test_a_links_checks_are_all_in_the_chain(name: str) -> None:
     found = module(name)
-    defined = [v for v in vars(found).values() if isinstance(v, Check)]
+    defined = [v for m in parts(name) for v in vars(m).values() if isinstance(v, Check)]
     assert sorted(c.id for c in defined) == sorted(c.id for c in found.CHECKS)
     assert [c for c in CHAIN if c in found.CHECKS] == list(found.CHECKS)
-    assert {"CHECKS", *(k for k, v in vars(found).items() if isinstance(v, Code))} <= set(
-        found.__all__
-    )
+    assert "CHECKS" in found.__all__
+
+
+@EACH_LINK
+def test_codes_are_public(name: str) -> None:
+    for part in parts(name):
+        assert {k for k, v in vars(part).items() if isinstance(v, Code)} <= set(part.__all__)
 
 
 def imported(tree: ast.Module) -> set[str]:
@@ -137,9 +153,9 @@ def imported(tree: ast.Module) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", [*MODULES, "common"])
+@pytest.mark.parametrize("name", FILES)
 def test_checks_are_pure(name: str) -> None:
-    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((FOLDER / name).read_text(encoding="utf-8"))
     outside = {m for m in imported(tree) if not any(f"{m}.".startswith(f"{p}.") for p in PURE)}
     assert outside == set()
     called = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}

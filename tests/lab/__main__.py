@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from tests.lab import bringup
 from tests.lab.lab import Lab
@@ -13,6 +13,9 @@ from tests.lab.places import PREFIX, places
 from tests.lab.shape import ARTICLE, SHAPES
 from tests.lab.shell import LabError
 
+if TYPE_CHECKING:
+    from tests.lab.faults.runner import Change
+
 USAGE: Final = 2
 COMMANDS: Final = """\
 commands:
@@ -20,12 +23,14 @@ commands:
   down                   take it down, an interrupted bring-up, too
   status                 say what is up and whether it is healthy
   faults                 list the faults
-  inject FAULT           break something, and wait until it shows
-  heal FAULT             mend it
+  conditions             list the other circumstances that the doctor has to cope with
+  inject NAME            bring a fault or a condition about, and wait until it shows
+  heal NAME              mend it
   reboot NODE            switch a node off and on
   sh NODE                a shell on a node
   kubectl ARGUMENT…      kubectl on the control plane node
-  at VANTAGE COMMAND…    run a command on a node, or on proxy, router, fabric, internet
+  at VANTAGE COMMAND…    run a command on a node, or on proxy, desk, router, fabric,
+                         internet
 """
 
 
@@ -59,22 +64,38 @@ def _status(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _inject(options: argparse.Namespace) -> None:
-    from tests.lab.faults import FAULTS, put_in
+def _chosen(options: argparse.Namespace) -> "Change":
+    """The fault or condition that the command line names."""
+    from tests.lab.conditions import CONDITIONS
+    from tests.lab.faults import FAULTS
 
-    _tell(f"bites after {put_in(Lab.attach(options.prefix), FAULTS[_one(options, FAULTS)]):.0f} s")
+    known: dict[str, Change] = {**FAULTS, **CONDITIONS}
+    return known[_one(options, known)]
+
+
+def _inject(options: argparse.Namespace) -> None:
+    from tests.lab.faults import put_in
+
+    _tell(f"bites after {put_in(Lab.attach(options.prefix), _chosen(options)):.0f} s")
 
 
 def _heal(options: argparse.Namespace) -> None:
-    from tests.lab.faults import FAULTS, mend
+    from tests.lab.faults import mend
 
-    _tell(f"healthy after {mend(Lab.attach(options.prefix), FAULTS[_one(options, FAULTS)]):.0f} s")
+    _tell(f"healthy after {mend(Lab.attach(options.prefix), _chosen(options)):.0f} s")
 
 
 def _faults(_: argparse.Namespace) -> None:
     from tests.lab.faults import FAULTS
 
     for name in FAULTS:
+        _tell(name)
+
+
+def _conditions(_: argparse.Namespace) -> None:
+    from tests.lab.conditions import CONDITIONS
+
+    for name in CONDITIONS:
         _tell(name)
 
 
@@ -114,6 +135,7 @@ HANDLERS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
     "inject": _inject,
     "heal": _heal,
     "faults": _faults,
+    "conditions": _conditions,
     "reboot": _reboot,
     "sh": _sh,
     "kubectl": _kubectl,
@@ -121,7 +143,7 @@ HANDLERS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
 }
 
 
-ALONE: Final = ("up", "down", "status", "faults")
+ALONE: Final = ("up", "down", "status", "faults", "conditions")
 
 
 def _parser() -> argparse.ArgumentParser:

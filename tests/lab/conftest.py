@@ -1,6 +1,7 @@
 """The lab as a fixture: one for the whole session."""
 
 import os
+import random
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
@@ -13,6 +14,8 @@ from tests.lab.shape import ARTICLE, SHAPES
 from tests.lab.shell import LabError
 
 LAB = pytest.StashKey[Lab]()
+SEED = int(os.environ.get("WWWM_LAB_SEED") or random.SystemRandom().randrange(10**6))
+SHAPE = SHAPES[os.environ.get("WWWM_LAB_SHAPE", ARTICLE.name)]
 
 
 def _teller(config: pytest.Config) -> Callable[[str], None]:
@@ -29,19 +32,34 @@ def _teller(config: pytest.Config) -> Callable[[str], None]:
 
 def _provide(tell: Callable[[str], None]) -> Lab:
     """A healthy lab: the one that is up, if it will do."""
-    shape = SHAPES[os.environ.get("WWWM_LAB_SHAPE", ARTICLE.name)]
     where = places()
     try:
         there = Lab.attach()
     except LabError:
-        return bringup.up(shape, where, tell)
-    trouble = f"{there.shape.name} is up" if there.shape != shape else there.healthy()
+        return bringup.up(SHAPE, where, tell)
+    trouble = f"{there.shape.name} is up" if there.shape != SHAPE else there.healthy()
     if trouble is None:
-        tell(f"{shape.name} is up already")
+        tell(f"{SHAPE.name} is up already")
         return there
     tell(f"made anew: {trouble}")
     bringup.down(where, tell)
-    return bringup.up(shape, where, tell)
+    return bringup.up(SHAPE, where, tell)
+
+
+def pytest_report_header() -> str:
+    """Say what it takes to see the same again."""
+    return f"lab: WWWM_LAB_SHAPE={SHAPE.name} WWWM_LAB_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is to run in labs of other shapes; a skip would look like something amiss."""
+    elsewhere = [
+        item
+        for item in items
+        if (m := item.get_closest_marker("shapes")) and SHAPE.name not in m.args
+    ]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +77,12 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         tell(f"{provided.shape.name} stays up")
     else:
         bringup.down(provided.places, tell)
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Chance that WWWM_LAB_SEED repeats, as the session's header says it."""
+    return random.Random(SEED)  # noqa: S311 - no secret hangs on it
 
 
 @pytest.hookimpl(wrapper=True)

@@ -105,9 +105,35 @@ def services_trouble(lab: "Lab") -> str | None:
     return None
 
 
+def objects_trouble(lab: "Lab") -> str | None:
+    """The first object too many or too few, in one sentence."""
+    return difference({"the cluster": lab.baseline_objects()}, {"the cluster": objects(lab)})
+
+
 def site_trouble(lab: "Lab") -> str | None:
     """That the site does not answer, if so."""
     return None if lab.site_answers() else f"{lab.site_url} does not answer through the proxy"
+
+
+def objects(lab: "Lab") -> list[str]:
+    """The objects of the cluster's that a fault or a condition may make, by kind and name."""
+    kinds = (
+        "namespaces",
+        "apiservices",
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+        "clusterroles",
+        "clusterrolebindings",
+        "resourcequotas",
+        "services",
+    )
+    columns = "custom-columns=K:.kind,N:.metadata.namespace,M:.metadata.name,P:.status.phase"
+    listed = lab.kubectl("get", ",".join(kinds), "-A", "--no-headers", "-o", columns)
+    # a namespace that is on its way out is gone for all but the API server
+    found = (line.split() for line in listed.splitlines() if "Terminating" not in line)
+    return sorted(" ".join(words[:3]) for words in found)
 
 
 def fingerprints(lab: "Lab") -> dict[str, list[str]]:
@@ -157,6 +183,7 @@ def trouble(lab: "Lab") -> str | None:
         nodes_trouble,
         workloads_trouble,
         pods_trouble,
+        objects_trouble,
         site_trouble,
     )
     try:

@@ -7,10 +7,11 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 from tests.lab.lab import Lab
+from tests.lab.node import Node
 from tests.lab.places import NETNS
 from tests.lab.shape import INTERNET, INTERNET_GATEWAY
-from tests.lab.shell import run
-from tests.lab.topology import FABRIC, OUTSIDE, PROXY, ROUTER
+from tests.lab.shell import LabError, run
+from tests.lab.topology import DESK, FABRIC, OUTSIDE, PROXY, ROUTER
 
 Link = dict[str, Any]
 ROOT: Final = "the machine's own namespace"
@@ -63,8 +64,17 @@ def machine() -> Space:
 
 def _pod_spaces(lab: Lab) -> Iterator[Space]:
     for node in lab.nodes.values():
-        for name in node.run("ls", "/run/netns").stdout.split():
-            yield _space(name, *node.entering("ip", "netns", "exec", name))
+        for name in _pods_of(node):
+            try:
+                yield _space(name, *node.entering("ip", "netns", "exec", name))
+            except LabError:
+                # a pod may end while we look
+                if name in _pods_of(node):
+                    raise
+
+
+def _pods_of(node: Node) -> list[str]:
+    return node.run("ls", "/run/netns").stdout.split()
 
 
 def _with_pods(space: Space, lab: Lab) -> Space:
@@ -120,6 +130,7 @@ def stray_routes(lab: Lab) -> list[str]:
     gateways = {
         **dict.fromkeys((lab.places.netns(name) for name in lab.nodes), lab.shape.gateway),
         lab.places.netns(PROXY): lab.shape.provider_gateway,
+        lab.places.netns(DESK): lab.shape.provider_gateway,
         lab.places.netns(OUTSIDE): INTERNET_GATEWAY,
         lab.places.netns(ROUTER): None,
         lab.places.netns(FABRIC): None,

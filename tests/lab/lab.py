@@ -12,7 +12,8 @@ from tests.lab.node import Node
 from tests.lab.places import PATH, PREFIX, Places, places
 from tests.lab.shape import SHAPES, Shape
 from tests.lab.shell import LabError, poll, run
-from tests.lab.topology import FABRIC, MACHINES, PROXY, Topology
+from tests.lab.ssh import Ssh
+from tests.lab.topology import DESK, FABRIC, MACHINES, PROXY, Topology
 from tests.lab.world import World
 
 HTTP_OK: Final = "200"
@@ -69,8 +70,22 @@ class Lab:
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's kubeconfig, of use from the proxy host, too."""
+        """The administrator's kubeconfig, of use from the proxy host and the desk, too."""
         return self.places.run / "admin.conf"
+
+    @property
+    def ssh(self) -> Ssh:
+        """The way onto the proxy host."""
+        return self.world.ssh
+
+    @property
+    def ssh_config(self) -> Path:
+        """The configuration by which `ssh -F` gets onto the proxy host from the desk."""
+        return self.ssh.client.config
+
+    def address_of(self, vantage: str) -> str:
+        """The address that others see when something runs on `proxy` or `desk`."""
+        return {PROXY: self.shape.proxy_address, DESK: self.shape.desk_address}[vantage]
 
     def entering(self, vantage: str, *command: str) -> tuple[str, ...]:
         """The command that runs a command at a vantage.
@@ -83,7 +98,10 @@ class Lab:
         if vantage not in MACHINES:
             msg = f"no vantage {vantage}; there are {' '.join([*self.nodes, *MACHINES])}"
             raise LabError(msg)
-        environment = ("env", f"PATH={self.places.run / 'bin'}:{PATH}")
+        path = [str(self.places.run / "bin"), PATH]
+        if vantage == DESK:
+            path.insert(0, str(self.ssh.client.bin))
+        environment = ("env", f"PATH={':'.join(path)}")
         netns = self.places.netns(vantage)
         return ("ip", "netns", "exec", netns, *environment, *command)
 
@@ -95,7 +113,7 @@ class Lab:
         input: str | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on a node, or on `proxy`, `router`, `fabric`, `internet`."""
+        """Run a command on a node, or on `proxy`, `desk`, `router`, `fabric`, `internet`."""
         inside = self.entering(vantage, *command)
         return run(*inside, check=check, input=input, timeout=timeout)
 
@@ -155,8 +173,13 @@ class Lab:
         taken: dict[str, list[str]] = json.loads(self._baseline_file.read_text())
         return taken
 
+    def baseline_objects(self) -> list[str]:
+        """The cluster's objects when the lab came up."""
+        return self._objects_file.read_text().splitlines()
+
     def take_baseline(self) -> None:
-        """Call the present state of all machines the healthy one."""
+        """Call the present state of all machines and of the cluster the healthy one."""
+        self._objects_file.write_text("\n".join(health.objects(self)))
         self._baseline_file.write_text(json.dumps(health.fingerprints(self), indent=1))
 
     def healthy(self) -> str | None:
@@ -207,6 +230,10 @@ class Lab:
     @property
     def _baseline_file(self) -> Path:
         return self.places.run / "baseline.json"
+
+    @property
+    def _objects_file(self) -> Path:
+        return self.places.run / "objects.txt"
 
     def _node(self, name: str) -> Node | None:
         own = (node for node in self.nodes.values() if name in (node.name, node.fqdn))

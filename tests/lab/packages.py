@@ -1,7 +1,10 @@
 """The Debian packages and programs that the lab is made of."""
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from tests.lab.shell import LabError, run
@@ -28,10 +31,22 @@ PACKAGES: Final = (
     "netcat-traditional",
     "nftables",
     "nginx-light",
+    "openssh-client",
+    "openssh-server",
     "procps",
     "runc",
     "util-linux",
 )
+
+# what is installed for its programs is not to run as a service of the machine's
+_SERVICES: Final = {
+    "containerd": "containerd",
+    "nginx-light": "nginx",
+    "openssh-server": "ssh",
+}
+# what Debian asks whether an installation may start a service
+_POLICY: Final = Path("/usr/sbin/policy-rc.d")
+_NEVER: Final = "#!/bin/sh\nexit 101\n"
 
 
 class MissingError(LabError):
@@ -67,4 +82,28 @@ def ensure() -> None:
         run("apt-get", "update", "-q", timeout=300)
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         install = ("apt-get", "install", "-qy", "--no-install-recommends", *lacking)
-        run(*install, env=quiet, timeout=900)
+        with _starting_nothing():
+            run(*install, env=quiet, timeout=900)
+        _keep_off(lacking)
+
+
+@contextlib.contextmanager
+def _starting_nothing() -> Iterator[None]:
+    """Have no installed package start its service; a policy that is there is its owner's."""
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text(_NEVER)
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink()
+
+
+def _keep_off(installed: list[str]) -> None:
+    """Have no new service start with the machine, either."""
+    for package in installed:
+        if service := _SERVICES.get(package):
+            run("update-rc.d", service, "disable", check=False)
+            run("deb-systemd-helper", "disable", f"{service}.service", check=False)

@@ -1,14 +1,15 @@
-"""The doctor at work in the lab: run on the proxy host, as an operator would."""
+"""The doctor at work in the lab: on the proxy host or at a desk, as an operator would run it."""
 
 import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.lab.lab import Lab
+from tests.lab.places import PATH, ROOT
+from tests.lab.ssh import Client
 
 __all__ = ["Said", "doctor", "examine", "examine_both_ways", "start"]
 
@@ -42,6 +43,14 @@ class Said:
         return [d["code"] for d in self.diagnoses]
 
     @property
+    def gaps(self) -> list[dict[str, Any]]:
+        """What no check could look at, each once."""
+        found: list[dict[str, Any]] = []
+        for check in self.document["checks"]:
+            found += [gap for gap in check["gaps"] if gap not in found]
+        return found
+
+    @property
     def lines(self) -> str:
         """What a failed test shows of it."""
         checks = [
@@ -53,30 +62,37 @@ class Said:
         return "\n".join(["diagnoses:", *found, "checks:", *checks, self.stderr])
 
 
-def _command(lab: Lab, arguments: tuple[str, ...]) -> tuple[str, ...]:
+def _command(lab: Lab, arguments: tuple[str, ...], client: Client | None = None) -> tuple[str, ...]:
     """The command line, with the administrator's kubeconfig."""
-    environment = (f"KUBECONFIG={lab.kubeconfig}", f"PYTHONPATH={Path(__file__).parents[2]}")
+    environment = [f"KUBECONFIG={lab.kubeconfig}", f"PYTHONPATH={ROOT}"]
+    if client:
+        environment.append(f"PATH={client.bin}:{PATH}")
     return ("env", *environment, sys.executable, "-m", "doctor", *arguments)
 
 
-def doctor(lab: Lab, *arguments: str, vantage: str = "proxy") -> subprocess.CompletedProcess[str]:
-    """Run the command line at a vantage."""
-    return lab.at(vantage, *_command(lab, arguments), check=False, timeout=SECONDS)
+def doctor(
+    lab: Lab, *arguments: str, vantage: str = "proxy", client: Client | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line at a vantage, with another ssh if there is one."""
+    return lab.at(vantage, *_command(lab, arguments, client), check=False, timeout=SECONDS)
 
 
-def start(lab: Lab, *arguments: str) -> subprocess.Popen[str]:
-    """Start the command line on the proxy host, to be interrupted."""
+def start(lab: Lab, *arguments: str, vantage: str = "proxy") -> subprocess.Popen[str]:
+    """Start the command line at a vantage, to be interrupted."""
     return subprocess.Popen(
-        lab.entering("proxy", *_command(lab, arguments)),
+        lab.entering(vantage, *_command(lab, arguments)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def examine(lab: Lab, *arguments: str) -> Said:
+def examine(
+    lab: Lab, *arguments: str, vantage: str = "proxy", client: Client | None = None
+) -> Said:
     """Run `run` with JSON output and read what it says."""
-    done = doctor(lab, "run", "--output", "json", *arguments)
+    json_run = ("run", "--output", "json")
+    done = doctor(lab, *json_run, *arguments, vantage=vantage, client=client)
     try:
         document = json.loads(done.stdout)
     except ValueError as error:

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 Backend = Literal["vxlan", "host-gw"]
 ProxyMode = Literal["iptables", "nftables"]
+PodSecurity = Literal["privileged", "baseline", "restricted"]
 
 INTERNET: Final = "203.0.113.0/24"
 INTERNET_GATEWAY: Final = "203.0.113.1"
@@ -14,6 +15,7 @@ DATABASES: Final = "203.0.113.10"
 DATABASE_PORTS: Final = {"mongo.example.net": 27017, "redis.example.net": 6379}
 GATEWAY_HOST: Final = 1
 PROXY_HOST: Final = 50
+DESK_HOST: Final = 60
 
 
 def nth_address(network: str, number: int) -> str:
@@ -60,6 +62,7 @@ class Shape:
     pool: str = "192.168.100.230-192.168.100.250"
     pool_name: str = "first-pool"
     cluster_domain: str = "cluster.local"
+    pod_security: PodSecurity = "privileged"
     flannel_namespace: str = "kube-flannel"
     metallb_namespace: str = "metallb-system"
     ingress_namespace: str = "traefik"
@@ -89,6 +92,11 @@ class Shape:
     def proxy_address(self) -> str:
         """The address of the host in front of the cluster."""
         return nth_address(self.provider_network, PROXY_HOST)
+
+    @property
+    def desk_address(self) -> str:
+        """The address of the machine that an operator sits at."""
+        return nth_address(self.provider_network, DESK_HOST)
 
     @property
     def first_vip(self) -> str:
@@ -124,6 +132,7 @@ HOSTGW: Final = Shape(
     pool="10.20.0.200-10.20.0.220",
     pool_name="office",
     cluster_domain="corp.internal",
+    pod_security="restricted",
     flannel_namespace="cni",
     metallb_namespace="lb",
     ingress_namespace="edge",

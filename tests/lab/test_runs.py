@@ -3,18 +3,19 @@
 import json
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.lab.lab import Lab
 from tests.lab.patient import doctor, examine, start
 from tests.lab.shell import poll
+from tests.lab.traces import requests
 
 pytestmark = pytest.mark.lab
 
 _DNS_RESOURCES = frozenset(
     {
+        "apiservices",
         "configmaps",
         "daemonsets",
         "deployments",
@@ -23,20 +24,11 @@ _DNS_RESOURCES = frozenset(
         "namespaces",
         "nodes",
         "pods",
+        "selfsubjectrulesreviews",
         "services",
     }
 )
 _VERBS = frozenset({"get", "list", "create", "delete", "deletecollection"})
-
-
-def requests(lab: Lab, since: int) -> list[dict[str, Any]]:
-    """The API server's own record of what the doctor asked."""
-    entries = lab.audit(since=since)
-    proxy = lab.shape.proxy_address
-    # an exec is logged twice, when it begins and when it ends
-    return [
-        e for e in entries if proxy in e.get("sourceIPs", []) and e["stage"] == "ResponseComplete"
-    ]
 
 
 def test_check_dns_gathers_only_what_dns_crosses(lab: Lab) -> None:

@@ -5,8 +5,8 @@
     router (NAT towards the internet)
        |  qr0                        |  qg0
     tenant switch br-tenant       provider switch br-prov
-       |  tap-0, tap-1, …            |  prv-p
-    nodes                         proxy host
+       |  tap-0, tap-1, …            |  prv-p        |  prv-d
+    nodes                         proxy host    an operator's desk
 
 Both switches live in the namespace `fabric`. Nothing leads out: the router has no default route,
 and every cable ends in a namespace of the lab.
@@ -31,8 +31,9 @@ PROVIDER: Final = "br-prov"
 FABRIC: Final = "fabric"
 ROUTER: Final = "router"
 PROXY: Final = "proxy"
+DESK: Final = "desk"
 OUTSIDE: Final = "internet"
-MACHINES: Final = (FABRIC, ROUTER, PROXY, OUTSIDE)
+MACHINES: Final = (FABRIC, ROUTER, PROXY, DESK, OUTSIDE)
 
 
 def tap(index: int) -> str:
@@ -54,12 +55,13 @@ class Topology:
             self._namespace(name)
         self._switches()
         self._router()
-        self._proxy()
+        self._visitor(PROXY, "prv-p", self._shape.proxy_address)
+        self._visitor(DESK, "prv-d", self._shape.desk_address)
         self._outside()
-        for name in (PROXY, OUTSIDE):
-            directory = NETNS_FILES / self._places.netns(name)
-            directory.mkdir(parents=True, exist_ok=True)
-            (directory / "resolv.conf").write_text(f"nameserver {RESOLVER}\n")
+        for name in (PROXY, DESK, OUTSIDE):
+            self._file(name, "resolv.conf", f"nameserver {RESOLVER}\n")
+        # sshd lets nobody in whose account is locked, as root's may be on the machine itself
+        self._file(PROXY, "shadow", "root:*:20000:0:99999:7:::\n", mode=0o600)
 
     def plug_node(self, index: int) -> None:
         """Give a node a network namespace with a cable to the tenant switch."""
@@ -125,14 +127,22 @@ class Topology:
         nat = ("-t", "nat", "-A", "POSTROUTING", "-o", "ext0", "-j", "MASQUERADE")
         run("ip", "netns", "exec", namespace, "iptables", "-w", *nat)
 
-    def _proxy(self) -> None:
+    def _visitor(self, name: str, port: str, address: str) -> None:
+        """Plug a machine into the provider network."""
         shape = self._shape
-        self._cable(PROXY, "eth0", PROVIDER, "prv-p")
+        self._cable(name, "eth0", PROVIDER, port)
         self._ip(
-            PROXY,
-            f"addr add {with_length(shape.proxy_address, shape.provider_network)} dev eth0",
+            name,
+            f"addr add {with_length(address, shape.provider_network)} dev eth0",
             f"route add default via {shape.provider_gateway}",
         )
+
+    def _file(self, name: str, file: str, text: str, *, mode: int = 0o644) -> None:
+        """Give a machine its own version of a file in /etc."""
+        path = NETNS_FILES / self._places.netns(name) / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=mode)
+        path.write_text(text)
 
     def _outside(self) -> None:
         self._ip(

@@ -14,6 +14,7 @@ from tests.lab.images import APP, TRAEFIK
 from tests.lab.places import MANIFESTS
 from tests.lab.shape import Shape
 
+POD_SECURITY: Final = "pod-security.kubernetes.io/enforce"
 METALLB_NAMESPACE: Final = "metallb-system"
 
 
@@ -27,8 +28,9 @@ def render(name: str, shape: Shape, **more: str) -> str:
 def namespaces(shape: Shape) -> str:
     """The namespaces that no manifest of upstream brings along."""
     names = {shape.ingress_namespace, shape.policy_namespace, shape.app_namespace} - {"default"}
+    labels = {} if shape.pod_security == "privileged" else {POD_SECURITY: "baseline"}
     documents = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         for name in sorted(names)
     ]
     return yaml.safe_dump_all(documents)

@@ -11,8 +11,10 @@ from tests.lab import cgroups
 from tests.lab.places import MANIFESTS, PATH, ROOT, Places
 from tests.lab.shape import DATABASE_PORTS, DATABASES, Shape
 from tests.lab.shell import LabError, poll, run
+from tests.lab.ssh import Ssh
 from tests.lab.topology import OUTSIDE, PROXY
 
+SSH_PORT: Final = 22
 COREFILE: Final = """\
 .:53 {{
   hosts {{
@@ -31,6 +33,7 @@ class World:
         self._places = places
         self._coredns = coredns
         self._home = places.run / "world"
+        self.ssh = Ssh(home=self._home / "ssh", address=shape.proxy_address)
 
     @property
     def nginx_config(self) -> Path:
@@ -52,10 +55,13 @@ class World:
         self._spawn(OUTSIDE, "resolver", str(self._coredns), "-conf", str(corefile))
         self._spawn(OUTSIDE, "databases", *databases)
         self._spawn(PROXY, "nginx", "nginx", "-c", str(self.nginx_config))
+        self.ssh.make()
+        self._spawn(PROXY, "sshd", *self.ssh.command)
         self._listening(OUTSIDE, "-u", 53)
         for port in DATABASE_PORTS.values():
             self._listening(OUTSIDE, "-t", port)
-        self._listening(PROXY, "-t", self._shape.proxy_port)
+        for port in (self._shape.proxy_port, SSH_PORT):
+            self._listening(PROXY, "-t", port)
 
     def configure_proxy(self, upstream: str, *, keep_host: bool) -> None:
         """Point the proxy elsewhere, and wait until no worker of the old configuration is left."""

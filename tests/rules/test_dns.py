@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 import pytest
 
-from checks.dns import running, udp_and_tcp
+from checks.dns.answers import udp_and_tcp
+from checks.dns.running import running
 from doctor.model.evidence import Backend, DnsFlows, DnsService, Flannel, NodeNetworks
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence, Finding
@@ -264,6 +265,24 @@ def test_with_vxlan(
     found = judge(flows, *on, read=read)
     assert said(found) == expected
     assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        (Failure.DNS_NXDOMAIN, set()),
+        (Failure.DNS_SERVFAIL, {("DNS_WRONG_ANSWER", f"{POD}:udp/53")}),
+        (TIMEOUT, {(PORT, f"{POD}:udp+tcp/53")}),
+    ],
+)
+def test_a_name_in_a_domain_that_is_only_guessed(
+    how: Failure, expected: set[tuple[str, str]]
+) -> None:
+    """It may not exist there: the Corefile, which holds the domain, could not be read."""
+    service = msgspec.structs.replace(dns(MASTER), guessed=True)
+    flows = ask(port(*BOTH, how=how))
+    found = findings(udp_and_tcp, service, flows, NodeNetworks(), nodes(), flannel())
+    assert said(found) == expected
 
 
 @pytest.mark.parametrize(

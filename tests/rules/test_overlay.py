@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import pytest
 
-from checks.overlay import pod_to_pod
+from checks.overlay.reach import pod_to_pod
 from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence, Finding

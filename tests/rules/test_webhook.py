@@ -2,7 +2,7 @@
 
 import pytest
 
-from checks.webhook import endpoints, reachable
+from checks.webhook.service import endpoints, reachable
 from doctor.model.evidence import Backend, Backends, WebhookBackend, WebhookFlows, Webhooks
 from doctor.model.failure import Failure
 from doctor.model.finding import Severity

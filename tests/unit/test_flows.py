@@ -8,7 +8,10 @@ import msgspec
 import pytest
 
 from doctor.bundle.schema import CommandOutput, NodeRecord, Record
-from doctor.collect.flows import Stage, plan, plan_egress, plan_targets, plan_upstreams
+from doctor.collect.flow import MACHINE, Stage
+from doctor.collect.flows import plan
+from doctor.collect.flows_egress import plan_egress
+from doctor.collect.flows_site import plan_targets, plan_upstreams
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, VantageKind
 from doctor.model.kube import ContainerPort, EndpointPort, HttpGet, Ingress, Item, ServicePort
@@ -260,7 +263,7 @@ def test_targets_are_asked_at_the_address_that_the_name_has() -> None:
     (flow,) = plan_targets(tables, {"shop.example": ("198.51.100.7", "198.51.100.8")})
     assert (flow.address, flow.port, flow.path) == ("198.51.100.7", 8080, "/a?b=1")
     assert (flow.name, flow.subject) == ("shop.example:8080", URL)
-    (past,) = plan_upstreams(tables, (flow,), (("192.0.2.5", 81),))
+    (past,) = plan_upstreams(tables, (flow,), (("192.0.2.5", 81),), MACHINE)
     assert (past.purpose, past.address, past.port) == (Purpose.UPSTREAM, "192.0.2.5", 81)
     assert past.name == flow.name
 
@@ -281,4 +284,4 @@ def test_without_a_url_the_ingress_hosts_are_targets() -> None:
     asked = plan(found)
     assert {(f.address, f.port, f.name) for f in asked} == {("10.244.1.30", 8000, "shop.example")}
     assert [f.vantage.node for f in asked] == ["n1", "n0", "n2"]
-    assert plan_upstreams(found.tables, (flow,), (("192.0.2.5", 81),)) == ()
+    assert plan_upstreams(found.tables, (flow,), (("192.0.2.5", 81),), MACHINE) == ()

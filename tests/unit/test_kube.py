@@ -6,11 +6,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from doctor.collect import kube
 from doctor.collect.deadline import Deadline
 from doctor.collect.kube import Api, connect
 from doctor.errors import ClusterError
@@ -304,3 +306,32 @@ def test_a_wait_does_not_outlive_the_deadline(tmp_path: Path) -> None:
         with pytest.raises(ClusterError):
             connect(kubeconfig(tmp_path, url), None, 600, refused_by)
     assert refused_by.passed
+
+
+def test_no_more_requests_than_agreed_are_under_way(tmp_path: Path) -> None:
+    """Every one is held until all that may come are there; then the rest follows."""
+    full, now, most = threading.Event(), 0, 0
+    count = threading.Lock()
+
+    def respond(path: str) -> tuple[int, object]:
+        nonlocal now, most
+        if path == "/version":
+            return 200, VERSION
+        with count:
+            now += 1
+            most = max(most, now)
+            if now == kube._MOST_AT_ONCE:
+                full.set()
+        assert full.wait(20)
+        # one that is let in too early comes meanwhile
+        time.sleep(0.05)
+        with count:
+            now -= 1
+        return 200, {"items": []}
+
+    wanted = 3 * kube._MOST_AT_ONCE
+    with api_server(respond) as url, ThreadPoolExecutor(wanted) as pool:
+        api = connected(tmp_path, url)
+        answers = list(pool.map(lambda n: api.call("GET", f"/{n}"), range(wanted)))
+    assert all(a.ok for a in answers)
+    assert most == kube._MOST_AT_ONCE

@@ -43,7 +43,7 @@ def test_a_link_brings_what_its_traffic_crosses() -> None:
 
 
 def test_an_id_brings_itself_and_not_its_neighbours() -> None:
-    assert ids("dns.udp-and-tcp") == ids("dns") - {"dns.running"}
+    assert ids("dns.udp-and-tcp") == ids("dns") - {"dns.running", "dns.steady"}
     assert ids("dns.udp-and-tcp", "dns") == ids("dns")
 
 

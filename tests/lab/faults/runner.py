@@ -1,13 +1,39 @@
-"""Putting a fault in and taking it out again."""
+"""Putting a fault or another condition in and taking it out again."""
 
 import time
+from collections.abc import Callable
+from typing import Protocol
 
-from tests.lab.faults.model import Fault
 from tests.lab.lab import Lab
+from tests.lab.shape import Shape
 from tests.lab.shell import LabError, poll
 
 
-def put_in(lab: Lab, fault: Fault, seconds: float = 90) -> float:
+class Change(Protocol):
+    """What can be done to a lab, and undone."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def fits(self) -> Callable[[Shape], bool]:
+        """Whether it can be done to a lab of a shape."""
+
+    @property
+    def inject(self) -> Callable[[Lab], None]:
+        """Do it."""
+
+    @property
+    def settled(self) -> Callable[[Lab], bool]:
+        """Whether it shows."""
+
+    @property
+    def heal(self) -> Callable[[Lab], None]:
+        """Undo it."""
+
+
+def put_in(lab: Lab, fault: Change, seconds: float = 90) -> float:
     """Put a fault in and wait until it bites.
 
     Returns:
@@ -24,7 +50,7 @@ def put_in(lab: Lab, fault: Fault, seconds: float = 90) -> float:
     return time.monotonic() - began
 
 
-def mend(lab: Lab, fault: Fault, seconds: float = 90) -> float:
+def mend(lab: Lab, fault: Change, seconds: float = 90) -> float:
     """Take a fault out and wait until the lab is healthy.
 
     Returns:

@@ -1,4 +1,5 @@
-// Command app is the site behind the ingress; as "app webhook" it is the policy that reviews its Ingress.
+// Command app is the site behind the ingress; as "app webhook" it is the policy that reviews its Ingress,
+// a policy that has images pulled anew, and an extension of the API that holds nothing.
 package main
 
 import (
@@ -74,30 +75,84 @@ type review struct {
 }
 
 type request struct {
-	UID string `json:"uid"`
+	UID    string `json:"uid"`
+	Object pod    `json:"object"`
+}
+
+// pod is what is used of a Pod; of other objects, nothing is.
+type pod struct {
+	Spec struct {
+		InitContainers []json.RawMessage `json:"initContainers"`
+		Containers     []json.RawMessage `json:"containers"`
+	} `json:"spec"`
 }
 
 type response struct {
-	UID     string `json:"uid"`
-	Allowed bool   `json:"allowed"`
+	UID       string `json:"uid"`
+	Allowed   bool   `json:"allowed"`
+	PatchType string `json:"patchType,omitempty"`
+	Patch     []byte `json:"patch,omitempty"`
 }
 
-func validate(w http.ResponseWriter, r *http.Request) {
-	var asked review
-	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || asked.Request == nil {
-		http.Error(w, "not an AdmissionReview", http.StatusBadRequest)
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value string `json:"value"`
+}
+
+// reviewer answers AdmissionReviews: everything is allowed, and changed as `patch` says, if there is one.
+func reviewer(patch func(pod) []operation) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var asked review
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || asked.Request == nil {
+			http.Error(w, "not an AdmissionReview", http.StatusBadRequest)
+			return
+		}
+		answer := &response{UID: asked.Request.UID, Allowed: true}
+		if patch != nil {
+			answer.PatchType = "JSONPatch"
+			answer.Patch, _ = json.Marshal(patch(asked.Request.Object))
+		}
+		writeJSON(w, review{APIVersion: asked.APIVersion, Kind: asked.Kind, Response: answer})
+	}
+}
+
+// pullAlways has every container's image pulled anew, as the admission plugin AlwaysPullImages does.
+func pullAlways(p pod) []operation {
+	operations := []operation{}
+	for list, containers := range map[string][]json.RawMessage{
+		"initContainers": p.Spec.InitContainers,
+		"containers":     p.Spec.Containers,
+	} {
+		for index := range containers {
+			path := fmt.Sprintf("/spec/%s/%d/imagePullPolicy", list, index)
+			operations = append(operations, operation{Op: "add", Path: path, Value: "Always"})
+		}
+	}
+	return operations
+}
+
+// extension answers whoever asks what an aggregated API holds: this one holds nothing.
+func extension(w http.ResponseWriter, r *http.Request) {
+	group := strings.TrimPrefix(r.URL.Path, "/apis/")
+	if strings.Count(group, "/") != 1 {
+		http.NotFound(w, r)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(review{
-		APIVersion: asked.APIVersion,
-		Kind:       asked.Kind,
-		Response:   &response{UID: asked.Request.UID, Allowed: true},
+	writeJSON(w, map[string]any{
+		"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group, "resources": []string{},
 	})
 }
 
+func writeJSON(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(value)
+}
+
 func webhook() {
-	http.HandleFunc("/validate", validate)
+	http.HandleFunc("/validate", reviewer(nil))
+	http.HandleFunc("/mutate", reviewer(pullAlways))
+	http.HandleFunc("/apis/", extension)
 	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
 	log.Fatal(http.ListenAndServeTLS(":8443", "/etc/webhook/tls.crt", "/etc/webhook/tls.key", nil))
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from checks.common import and_list, ids
-from doctor.contract import Check, check
+from doctor.contract import check
 from doctor.model.evidence import (
     Backend,
     Backends,
@@ -22,13 +22,15 @@ from doctor.model.kube import Pod
 from doctor.model.link import Link
 
 __all__ = [
-    "CHECKS",
+    "VERIFY",
     "WEBHOOK_NO_ENDPOINTS",
     "WEBHOOK_PORT_MISSING",
     "WEBHOOK_REFUSED",
     "WEBHOOK_SERVICE_IP_DEAD",
     "WEBHOOK_SERVICE_MISSING",
     "WEBHOOK_TIMEOUT",
+    "endpoints",
+    "reachable",
 ]
 
 WEBHOOK_SERVICE_MISSING = Code(
@@ -56,7 +58,7 @@ WEBHOOK_SERVICE_IP_DEAD = Code(
     Role.SYMPTOM,
 )
 
-_VERIFY = "wwwm-doctor check webhook"
+VERIFY = "wwwm-doctor check webhook"
 _OVER = ("Succeeded", "Failed")
 
 
@@ -182,9 +184,6 @@ def reachable(table: Webhooks, flows: WebhookFlows) -> Iterator[Finding]:
         if silent:
             yield _silent(called, silent, seen)
         yield from _dead_service_ip(called, seen, [o for _, found in direct for o in found])
-
-
-CHECKS: tuple[Check, ...] = (endpoints, reachable)
 
 
 def _grouped(table: Webhooks) -> Iterator[_Called]:
@@ -455,4 +454,4 @@ def _path(called: _Called) -> Remediation:
 
 def _mend(title: str, *commands: str, risk: Risk = Risk.SAFE) -> Remediation:
     """Make a remediation that this link's checks verify."""
-    return Remediation(title=title, commands=commands, risk=risk, verify=_VERIFY)
+    return Remediation(title=title, commands=commands, risk=risk, verify=VERIFY)

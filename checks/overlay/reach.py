@@ -5,6 +5,7 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from checks.common import and_list, ids, security_group
+from checks.overlay.classes import PAIR, Class, Pair, Pairs, classes
 from doctor.contract import check
 from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes
 from doctor.model.failure import Failure
@@ -15,7 +16,6 @@ from doctor.model.link import Link
 from doctor.model.node import FilterRule
 
 __all__ = [
-    "CHECKS",
     "OVERLAY_DEVICE_BROKEN",
     "OVERLAY_FORWARD_DROPPED",
     "OVERLAY_HOST_FIREWALL",
@@ -27,6 +27,7 @@ __all__ = [
     "OVERLAY_UDP_FILTERED",
     "POD_NETWORK_BROKEN",
     "UNDERLAY_UNREACHABLE",
+    "VERIFY",
     "pod_to_pod",
 ]
 
@@ -73,12 +74,9 @@ POD_NETWORK_BROKEN = _code(
 )
 
 VERIFY = "wwwm-doctor check overlay"
-PAIR = 2
 DNS = 53
 PUBLIC_IP = "flannel.alpha.coreos.com/public-ip"
 BACKEND_DATA = "flannel.alpha.coreos.com/backend-data"
-Pair = tuple[str, str]
-Pairs = dict[Pair, list[Observation]]
 
 
 class _World(NamedTuple):
@@ -88,15 +86,6 @@ class _World(NamedTuple):
     mesh: Mesh
     networks: NodeNetworks
     flannel: Flannel
-
-
-class _Class(NamedTuple):
-    """A class of hops between nodes, with the broken pairs of nodes that it stands for."""
-
-    where: str
-    words: str
-    pairs: list[Pair]
-    nodes: tuple[str, ...]
 
 
 class _Fault(NamedTuple):
@@ -444,7 +433,7 @@ def _between(world: _World, pairs: Pairs, broken: Pairs) -> Iterator[Finding]:
         (code, sure),
         (OVERLAY_PATH_BROKEN, [p for p in rest if p not in sure]),
     ):
-        for group in _classes(world, chosen, list(pairs)):
+        for group in classes(len(world.nodes.linux), chosen, list(pairs)):
             yield _in_between(world, what, group, broken)
 
 
@@ -453,31 +442,7 @@ def _known(world: _World) -> bool:
     return bool(world.mesh.overlay) or world.flannel.backend == "host-gw"
 
 
-def _classes(world: _World, broken: list[Pair], seen: list[Pair]) -> Iterator[_Class]:
-    """Sort broken pairs into the narrowest classes: all nodes, one node and the rest, one pair."""
-    everyone = sorted({n for p in broken for n in p})
-    left: list[Pair] = sorted(broken)
-    shared = {n for n in everyone if all(n in p for p in broken)}
-    two = len(world.nodes.linux) == PAIR
-    if broken and set(broken) == set(seen) and (two or not shared):
-        yield _Class("*>*", f"the nodes {and_list(everyone)}", left, tuple(everyone))
-        return
-    while left:
-        name = max(sorted({n for p in left for n in p}), key=lambda n: sum(n in p for p in left))
-        mine = [p for p in left if name in p]
-        others = [n for p in mine for n in p if n != name]
-        if len(mine) > 1 and all(p in broken for p in seen if name in p):
-            yield _Class(
-                f"*>{name}", f"node {name} and the nodes {and_list(others)}", mine, (name,)
-            )
-        else:
-            mine = mine[:1]
-            a, b = mine[0]
-            yield _Class(f"{a}>{b}", f"the nodes {a} and {b}", mine, mine[0])
-        left = [p for p in left if p not in set(mine)]
-
-
-def _in_between(world: _World, code: Code, group: _Class, broken: Pairs) -> Finding:
+def _in_between(world: _World, code: Code, group: Class, broken: Pairs) -> Finding:
     """Say what a class of hops between nodes loses."""
     flows = ids(o for p in group.pairs for o in broken[p])
     port = world.mesh.overlay.replace("/", " ").upper() or "everything with a pod's address"
@@ -518,7 +483,7 @@ def _controls(world: _World, pairs: Iterable[Pair]) -> list[Observation]:
     return [o for o in flows if {_from(o), o.flow.subject} in ends]
 
 
-def _mend(world: _World, code: Code, group: _Class) -> tuple[Remediation, ...]:
+def _mend(world: _World, code: Code, group: Class) -> tuple[Remediation, ...]:
     """Say how to let the traffic of a class of hops pass."""
     ends = sorted({n for p in group.pairs for n in p})
     nodes = [n for n in world.nodes.items if n.name in ends and n.address]
@@ -760,10 +725,7 @@ def _one_way(
                 confidence=Confidence.LIKELY,
                 flows=ids(flows),
                 remediation=_mend(
-                    world, OVERLAY_PATH_BROKEN, _Class("", "", [(min(a, b), max(a, b))], (a, b))
+                    world, OVERLAY_PATH_BROKEN, Class("", "", [(min(a, b), max(a, b))], (a, b))
                 ),
                 falsifier=f"A pod on {b} answers from {a}",
             )
-
-
-CHECKS = (pod_to_pod,)

@@ -1,0 +1,235 @@
+"""Checks of how well the way between nodes carries: packets of full size, and all of them."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from checks.common import ids
+from checks.overlay.classes import PAIR, Class, Pair, Pairs, classes
+from checks.overlay.reach import VERIFY
+from doctor.contract import check
+from doctor.model.evidence import Flannel, Mesh, Nodes
+from doctor.model.failure import Failure
+from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
+from doctor.model.flow import Observation, Purpose
+from doctor.model.hop import Hop, HopKind
+from doctor.model.link import Link
+
+__all__ = [
+    "OVERLAY_LOSSY",
+    "OVERLAY_MTU_TOO_LARGE",
+    "UNDERLAY_LOSSY",
+    "UNDERLAY_MTU_TOO_SMALL",
+    "quality",
+]
+
+UNDERLAY_MTU_TOO_SMALL = Code(
+    "UNDERLAY_MTU_TOO_SMALL",
+    Link.OVERLAY,
+    "The network between nodes drops packets of the size that the nodes' interfaces promise.",
+)
+OVERLAY_MTU_TOO_LARGE = Code(
+    "OVERLAY_MTU_TOO_LARGE",
+    Link.OVERLAY,
+    "Pods send packets that are too large for what carries them between the nodes.",
+)
+UNDERLAY_LOSSY = Code(
+    "UNDERLAY_LOSSY", Link.OVERLAY, "A part of the packets between nodes is lost."
+)
+OVERLAY_LOSSY = Code(
+    "OVERLAY_LOSSY",
+    Link.OVERLAY,
+    "A part of the packets between pods of different nodes is lost, and none between the nodes.",
+)
+
+_LEAST_LOST = 2
+_LEAST_SHARE = 0.05
+
+
+class _Kind(NamedTuple):
+    """What is asked between nodes, or between a node and another one's pod."""
+
+    purpose: Purpose
+    ends: str
+    what: str
+    too_large: Code
+    lossy: Code
+
+
+@check(
+    id="overlay.quality",
+    title="Packets of full size cross between nodes, and none is lost",
+    codes=(UNDERLAY_MTU_TOO_SMALL, OVERLAY_MTU_TOO_LARGE, UNDERLAY_LOSSY, OVERLAY_LOSSY),
+    essential=False,
+)
+def quality(nodes: Nodes, mesh: Mesh, flannel: Flannel | None) -> Iterator[Finding]:
+    """Packets of full size cross between nodes, and none is lost.
+
+    What it looks at:
+        Pings between nodes, and from nodes to pods of other nodes: small ones, a fixed number of
+        which is counted, and ones as large as the interface promises, which must not be
+        fragmented.
+
+    Why it matters:
+        Where only small packets pass, connections open and then hang: TLS handshakes, large
+        answers. Where a part is lost, everything works, only slowly.
+
+    What proves it:
+        All large pings stay without an answer, or a router says that they are too big, while all
+        small ones between the same two nodes are answered. Loss: some of the small ones are
+        answered and some are not; nothing is sent again to make up for it.
+
+    Look-alikes:
+        A filter that drops every ping: then the small ones fail, too, and nothing is concluded.
+        If the nodes' own packets are cut down as well, the network between them is at fault, not
+        the pods' MTU. A broken path loses all packets: that is another check's.
+
+    Remediation:
+        Raise the MTU of the network between the nodes, or lower that of flannel's backend and
+        recreate the pods; look for the loss at the switch, the cable or the host.
+
+    Sources:
+        Flannel documentation, "Backends" (MTU); RFC 1191 and RFC 4821, path MTU discovery;
+        OpenStack documentation, "MTU considerations".
+    """
+    if len(nodes.linux) < PAIR:
+        return
+    overlay = mesh.overlay
+    underlay = _Kind(
+        Purpose.UNDERLAY_SIZE,
+        "the nodes' own addresses",
+        "",
+        UNDERLAY_MTU_TOO_SMALL,
+        UNDERLAY_LOSSY,
+    )
+    pods = _Kind(Purpose.MESH_SIZE, "pods", overlay, OVERLAY_MTU_TOO_LARGE, OVERLAY_LOSSY)
+    count = len(nodes.linux)
+    explained: set[Pair] = set()
+    for kind in (underlay, pods):
+        seen = _pairs(mesh.of(kind.purpose))
+        large = {p: f for p, f in seen.items() if p not in explained and _cut(f)}
+        for group in classes(count, list(large), list(seen)):
+            yield _too_large(kind, group, large, nodes, flannel or Flannel())
+        lossy = {p: f for p, f in seen.items() if p not in explained and _loses(f)}
+        for group in classes(count, list(lossy), list(seen)):
+            yield _lossy(kind, group, lossy, nodes)
+        explained |= {*large, *lossy}
+
+
+def _pairs(flows: Iterable[Observation]) -> Pairs:
+    """Sort flows by the two nodes that they run between: an answer crosses both ways."""
+    pairs: Pairs = {}
+    for seen in flows:
+        a, b = sorted((seen.flow.vantage.node, seen.flow.subject))
+        pairs.setdefault((a, b), []).append(seen)
+    return pairs
+
+
+def _small(flows: Iterable[Observation]) -> list[Observation]:
+    """Select the pings of the tool's own size."""
+    return [o for o in flows if not o.flow.size]
+
+
+def _large(flows: Iterable[Observation]) -> list[Observation]:
+    """Select the pings of full size."""
+    return [o for o in flows if o.flow.size]
+
+
+def _cut(flows: list[Observation]) -> bool:
+    """Say whether only small packets pass between two nodes."""
+    small, large = _small(flows), _large(flows)
+    whole = bool(small) and all(o.ok and not o.lost for o in small)
+    gone = bool(large) and all(o.failure in (Failure.TOO_BIG, Failure.TIMEOUT) for o in large)
+    return whole and gone
+
+
+def _loses(flows: list[Observation]) -> bool:
+    """Say whether a part of the small packets is lost, and more than a moment's."""
+    small = _small(flows)
+    lost, sent = sum(o.lost for o in small), sum(o.sent for o in small)
+    return any(o.ok for o in small) and lost >= _LEAST_LOST and lost >= _LEAST_SHARE * sent
+
+
+def _too_large(kind: _Kind, group: Class, large: Pairs, nodes: Nodes, flannel: Flannel) -> Finding:
+    """Say that packets of full size do not cross."""
+    flows = [o for p in group.pairs for o in large[p]]
+    size = max(o.flow.size for o in flows)
+    told = sorted({o.icmp.source for o in flows if o.icmp})
+    by = f" ({told[0]} says that they are too big)" if told else ""
+    return Finding(
+        code=kind.too_large,
+        title=f"Packets of {size} bytes to {kind.ends} do not pass between {group.words}, small "
+        f"ones do{by}",
+        hop=Hop(HopKind.UNDERLAY, group.where, kind.what),
+        evidence=ids(flows),
+        confidence=Confidence.CERTAIN if told else Confidence.LIKELY,
+        remediation=_smaller(group, size, nodes, flannel),
+        falsifier=f"A ping of {size} bytes that must not be fragmented is answered between "
+        f"{group.words}",
+    )
+
+
+def _address(nodes: Nodes, name: str) -> str:
+    """Return a node's address, or its name for want of it."""
+    found = nodes.named(name)
+    return (found.address if found else "") or name
+
+
+def _smaller(group: Class, size: int, nodes: Nodes, flannel: Flannel) -> tuple[Remediation, ...]:
+    """Say how sizes are made to fit."""
+    a, b = group.pairs[0]
+    find = (
+        f"for size in 1500 1450 1400 1350 1300 1250; do ssh {a} ping -M do -c 1 -W 1 "
+        f"-s $((size - 28)) {_address(nodes, b)} >/dev/null && echo $size && break; done"
+    )
+    mends = [
+        Remediation(
+            f"See which size passes, and give the network between the nodes an MTU of {size}",
+            (find,),
+            Risk.SAFE,
+            VERIFY,
+        )
+    ]
+    if flannel.config:
+        namespace, _, name = flannel.config.partition("/")
+        restart = tuple(
+            f"kubectl -n {d.namespace} rollout restart daemonset {d.name}"
+            for d in flannel.daemonsets
+        )
+        edit = f'kubectl -n {namespace} edit configmap {name}  # Backend: add "MTU"'
+        mends.append(
+            Remediation(
+                "Or lower flannel's MTU to what passes, then recreate the pods",
+                (edit, *restart),
+                Risk.DISRUPTIVE,
+                VERIFY,
+            )
+        )
+    return tuple(mends)
+
+
+def _lossy(kind: _Kind, group: Class, lossy: Pairs, nodes: Nodes) -> Finding:
+    """Say that a part of the packets is lost."""
+    flows = [o for p in group.pairs for o in _small(lossy[p])]
+    lost, sent = sum(o.lost for o in flows), sum(o.sent for o in flows)
+    a, b = group.pairs[0]
+    return Finding(
+        code=kind.lossy,
+        title=f"{lost} of {sent} packets to {kind.ends} are lost between {group.words}",
+        hop=Hop(HopKind.UNDERLAY, group.where, kind.what),
+        evidence=ids(flows),
+        severity=Severity.WARN,
+        confidence=Confidence.LIKELY,
+        remediation=(
+            Remediation(
+                "Look for errors and drops at the interfaces, then at the switch between them",
+                (
+                    f"ssh {a} ip -statistics link",
+                    f"ssh {b} ip -statistics link",
+                    f"ssh {a} sudo ping -c 100 -i 0.01 -q {_address(nodes, b)}",
+                ),
+                Risk.SAFE,
+                VERIFY,
+            ),
+        ),
+        falsifier=f"A hundred pings between {group.words} are all answered",
+    )

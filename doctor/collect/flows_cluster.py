@@ -1,0 +1,263 @@
+"""Plan the flows inside the cluster: pods, DNS, Services, webhooks, backends. Pure."""
+
+from collections.abc import Iterator
+
+from doctor.bundle.schema import ProbePodRecord
+from doctor.collect.flow import MOST_ENDPOINTS, MOST_VANTAGES, Stage, flow, some
+from doctor.model.evidence import Backend, Backends, DnsService, Ingresses, NodeNetworks, Webhooks
+from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
+from doctor.model.kube import Pod
+from doctor.model.node import NodeNetwork
+
+__all__ = ["backend", "dns", "mesh", "service_ip", "sizes", "webhook"]
+
+_NEIGHBOURS = 4
+"""Each node is tried against so many others, in a ring: cost grows with nodes, not their square."""
+
+_SIZED = 2
+"""So many of them are pinged: the paths are the same as those of the connections."""
+
+_SAMPLES = 5
+_LARGE_SAMPLES = 2
+_DNS_SAMPLES = 3
+_KUBELET_PORT = 10250
+
+
+def mesh(stage: Stage) -> Iterator[Flow]:
+    """Every node to its next few, by pod address, and by node address as the control."""
+    targets = _pod_targets(stage)
+    addresses = {n.name: n.address for n in stage.tables.world.linux if n.address}
+    for vantage in stage.vantages:
+        for other in dict.fromkeys((*_ring(tuple(addresses), vantage.node), vantage.node)):
+            for address, port in _tried(targets.get(other, ()), vantage, other):
+                yield flow(Purpose.MESH, vantage, FlowKind.TCP, address, port, subject=other)
+            if vantage.kind is VantageKind.NODE and other != vantage.node:
+                yield flow(
+                    Purpose.UNDERLAY,
+                    vantage,
+                    FlowKind.TCP,
+                    addresses[other],
+                    _KUBELET_PORT,
+                    subject=other,
+                )
+
+
+def sizes(stage: Stage) -> Iterator[Flow]:
+    """From each node to its next two and to a pod there: small pings, and ones of full size.
+
+    The small ones are the control: where pings are filtered, the large ones prove nothing.
+    """
+    networks = stage.tables.get(NodeNetworks)
+    addresses = {n.name: n.address for n in stage.tables.world.linux if n.address}
+    pods = {r.node: r.address for r in stage.tables.world.of(ProbePodRecord) if r.address}
+    for node in stage.nodes:
+        read, vantage = networks.of(node), Vantage(VantageKind.NODE, node)
+        for other in _ring(tuple(addresses), node)[:_SIZED] if read else ():
+            peer = networks.of(other)
+            for purpose, address, size in (
+                (Purpose.UNDERLAY_SIZE, addresses[other], _uplink_mtu(read, addresses[node])),
+                (Purpose.MESH_SIZE, pods.get(other, ""), min(_pod_mtu(read), _pod_mtu(peer))),
+            ):
+                if address and size:
+                    yield from _pings(purpose, vantage, address, size, other)
+
+
+def _pings(
+    purpose: Purpose, vantage: Vantage, address: str, size: int, subject: str
+) -> Iterator[Flow]:
+    """A fixed number of small pings, and a few of full size."""
+    for whole, samples in ((0, _SAMPLES), (size, _LARGE_SAMPLES)):
+        yield flow(
+            purpose,
+            vantage,
+            FlowKind.PING,
+            address,
+            subject=subject,
+            size=whole,
+            samples=samples,
+        )
+
+
+def _uplink_mtu(read: NodeNetwork | None, address: str) -> int:
+    """Return the MTU of the interface that has a node's own address; 0 where it was not read."""
+    found = (
+        link.mtu
+        for link in (read.links if read else ())
+        if address in {a.partition("/")[0] for a in link.addresses}
+    )
+    return next(found, 0)
+
+
+def _pod_mtu(read: NodeNetwork | None) -> int:
+    """Return the MTU that flannel gives to pods of a node; 0 where it was not read."""
+    return read.subnet_env.mtu if read and read.subnet_env else 0
+
+
+def _ring(names: tuple[str, ...], of: str) -> tuple[str, ...]:
+    """Return the next few names after one, in a ring."""
+    ordered = sorted(names)
+    start = ordered.index(of) + 1 if of in ordered else 0
+    return tuple((ordered[start:] + ordered[:start])[:_NEIGHBOURS])
+
+
+def _tried(
+    targets: tuple[tuple[str, int], ...], vantage: Vantage, other: str
+) -> tuple[tuple[str, int], ...]:
+    """A probe pod dialling itself crosses nothing: on its own node it tries another pod."""
+    own = vantage.kind is VantageKind.POD and vantage.node == other
+    return targets[1:2] if own else targets[:1]
+
+
+def _pod_targets(stage: Stage) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Per node, addresses that answer TCP: the probe pod's first, then a ready endpoint's."""
+    found: dict[str, list[tuple[str, int]]] = {n.name: [] for n in stage.tables.world.linux}
+    for record in stage.tables.world.of(ProbePodRecord):
+        if record.address:
+            found.setdefault(record.node, []).append((record.address, record.port))
+    world = stage.tables.world
+    pods = {p.status.pod_ip: p for p in world.pods if p.ready and not p.spec.host_network}
+    for key in sorted(world.slices):
+        for item in world.slices[key]:
+            for port in item.ports or ():
+                for endpoint in item.endpoints or ():
+                    pod = pods.get(next(iter(endpoint.addresses), ""))
+                    if pod and endpoint.ready and port.protocol == "TCP" and port.port:
+                        found.setdefault(pod.node, []).append((pod.status.pod_ip, port.port))
+    return {node: tuple(addresses) for node, addresses in found.items()}
+
+
+def dns(stage: Stage) -> Iterator[Flow]:
+    """From every vantage, to the Service and to every replica, over UDP and TCP."""
+    table = stage.tables.get(DnsService)
+    if table.backend is None or table.backend.service is None:
+        return
+    name = f"kubernetes.default.svc.{table.domain}."
+    key = table.backend.key
+    replicas = some(table.backend.ready)
+    for vantage in stage.vantages:
+        for address, port in [
+            (table.backend.service.spec.cluster_ip, 53),
+            *((r.address, r.port) for r in replicas),
+        ]:
+            for kind, samples in ((FlowKind.DNS_UDP, _DNS_SAMPLES), (FlowKind.DNS_TCP, 1)):
+                yield flow(
+                    Purpose.DNS,
+                    vantage,
+                    kind,
+                    address,
+                    port,
+                    name=name,
+                    subject=key,
+                    samples=samples,
+                )
+        for replica in replicas if table.control_port else ():
+            yield flow(
+                Purpose.DNS_CONTROL,
+                vantage,
+                FlowKind.TCP,
+                replica.address,
+                table.control_port,
+                subject=key,
+            )
+
+
+def service_ip(stage: Stage) -> Iterator[Flow]:
+    """The API server at its ClusterIP, and directly."""
+    backend = stage.tables.world.backend("default/kubernetes")
+    if backend.service is None or backend.port is None:
+        return
+    address, port = backend.service.spec.cluster_ip, backend.port.port
+    for vantage in stage.vantages:
+        yield flow(
+            Purpose.SERVICE_IP, vantage, FlowKind.TCP, address, port, subject="default/kubernetes"
+        )
+        for endpoint in some(backend.ready):
+            yield flow(
+                Purpose.API_DIRECT,
+                vantage,
+                FlowKind.TCP,
+                endpoint.address,
+                endpoint.port,
+                subject="default/kubernetes",
+            )
+
+
+def webhook(stage: Stage) -> Iterator[Flow]:
+    """From control-plane nodes, as the API server dials: the ClusterIP, and each endpoint."""
+    planes = [n.name for n in stage.tables.world.nodes if n.control_plane]
+    backends = {w.backend.key: w.backend for w in stage.tables.get(Webhooks).items}
+    for node in (n for n in planes if n in stage.nodes):
+        vantage = Vantage(VantageKind.NODE, node)
+        for backend in backends.values():
+            if backend.service is None or backend.port is None or not backend.ready:
+                continue
+            yield flow(
+                Purpose.WEBHOOK,
+                vantage,
+                FlowKind.TCP,
+                backend.service.spec.cluster_ip,
+                backend.port.port,
+                subject=backend.key,
+            )
+            yield from _to_endpoints(Purpose.WEBHOOK, vantage, backend)
+            for endpoint in some(backend.ready):
+                yield flow(
+                    Purpose.WEBHOOK_TLS,
+                    vantage,
+                    FlowKind.TLS,
+                    endpoint.address,
+                    endpoint.port,
+                    name=f"{backend.service.name}.{backend.service.namespace}.svc",
+                    subject=backend.key,
+                )
+
+
+def _to_endpoints(purpose: Purpose, vantage: Vantage, backend: Backend) -> Iterator[Flow]:
+    """TCP to a backend's ready endpoints."""
+    for endpoint in some(backend.ready):
+        yield flow(
+            purpose, vantage, FlowKind.TCP, endpoint.address, endpoint.port, subject=backend.key
+        )
+
+
+def backend(stage: Stage) -> Iterator[Flow]:
+    """To what stands behind the Ingresses, from where the controllers run; readiness repeated."""
+    places = _controller_nodes(stage)[:MOST_VANTAGES]
+    table = stage.tables.get(Backends)
+    for backend in table.items:
+        for node in places:
+            kind = VantageKind.POD if node in stage.pods else VantageKind.NODE
+            if node in stage.pods or node in stage.nodes:
+                yield from _to_endpoints(Purpose.BACKEND, Vantage(kind, node), backend)
+        for pod in backend.pods[:MOST_ENDPOINTS]:
+            if pod.node in stage.nodes and not pod.ready and pod.status.pod_ip:
+                yield from _readiness(pod)
+
+
+def _controller_nodes(stage: Stage) -> tuple[str, ...]:
+    """Return the nodes on which ingress controllers run."""
+    controllers = stage.tables.get(Ingresses).controllers
+    return tuple(sorted({p.node for c in controllers for p in c.pods if p.ready}))
+
+
+def _readiness(pod: Pod) -> Iterator[Flow]:
+    """Repeat the kubelet's readiness request, from where the kubelet sends it."""
+    for container in pod.spec.containers:
+        request = container.readiness_probe.http_get if container.readiness_probe else None
+        ports = {p.name: p.container_port for p in container.ports or ()}
+        if request is None or request.scheme.upper() != "HTTP":
+            continue
+        port = ports.get(str(request.port), 0) or (
+            int(request.port) if str(request.port).isdecimal() else 0
+        )
+        if port:
+            yield flow(
+                Purpose.READINESS,
+                Vantage(VantageKind.NODE, pod.node),
+                FlowKind.HTTP,
+                pod.status.pod_ip,
+                port,
+                name=pod.status.pod_ip,
+                path=request.path or "/",
+                subject=pod.key,
+            )

@@ -1,0 +1,159 @@
+"""Plan the flows of the site: load balancer, ingress, and what a visitor does. Pure."""
+
+from collections.abc import Iterator
+
+from doctor.collect.flow import MACHINE, MOST_VANTAGES, Stage, flow, on_link, some
+from doctor.evidence.tables import Tables
+from doctor.model.evidence import Ingresses, LoadBalancers, NodeNetworks
+from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
+from doctor.model.kube import Service
+from doctor.model.target import Target, parse_target
+
+__all__ = ["derived_targets", "ingress", "plan_targets", "plan_upstreams", "vip"]
+
+_HTTP_PORT = 80
+
+
+def vip(stage: Stage) -> Iterator[Flow]:
+    """Who owns the VIP, asked of the segment; and TCP to it from this machine."""
+    table = stage.tables.get(LoadBalancers)
+    networks = stage.tables.get(NodeNetworks)
+    for service in _wanted(table):
+        for vip in service.vips:
+            yield from _arp(stage, networks, vip, table.announcer(service))
+            port = next((p.port for p in service.spec.ports or () if p.protocol == "TCP"), 0)
+            for vantage in stage.outside if port else ():
+                yield flow(Purpose.VIP, vantage, FlowKind.TCP, vip, port, subject=service.key)
+
+
+def _wanted(table: LoadBalancers) -> list[Service]:
+    """Return the Services of interest that have an address."""
+    return [s for s in table.services if s.key in table.wanted and s.vips]
+
+
+def _arp(stage: Stage, networks: NodeNetworks, vip: str, announcer: str) -> Iterator[Flow]:
+    """ARP for a VIP from nodes it is on-link of, and for another node as the control."""
+    addresses = {n.name: n.address for n in stage.tables.world.linux if n.address}
+    askers = [n for n in stage.nodes if n != announcer][:MOST_VANTAGES]
+    for node in askers:
+        found = networks.of(node)
+        device = on_link(found.links, vip) if found else ""
+        if not device:
+            continue
+        vantage = Vantage(VantageKind.NODE, node)
+        yield flow(Purpose.VIP_ARP, vantage, FlowKind.ARP, vip, name=device, subject=vip)
+        for other, address in addresses.items():
+            if other != node and found and on_link(found.links, address) == device:
+                yield flow(
+                    Purpose.ARP_CONTROL, vantage, FlowKind.ARP, address, name=device, subject=other
+                )
+                break
+
+
+def derived_targets(tables: Tables) -> tuple[tuple[Target, str], ...]:
+    """Derive targets from the Ingress hosts, each with the load balancer address to dial."""
+    table = tables.get(Ingresses)
+    services = tables.world.services
+    vips = [v for c in table.controllers for k in c.services for v in services[k].vips]
+    names = dict.fromkeys(
+        r.host.lower()
+        for i in table.items
+        for r in i.spec.rules or ()
+        if r.host and not r.host.startswith("*")
+    )
+    return tuple((parse_target(f"http://{h}/"), vips[0]) for h in names) if vips else ()
+
+
+def plan_targets(tables: Tables, resolved: dict[str, tuple[str, ...]]) -> tuple[Flow, ...]:
+    """What a visitor does: ask each URL at the address that its name resolves to.
+
+    Args:
+        tables: Evidence so far.
+        resolved: Addresses by host, for the URLs that were asked for.
+    """
+    given = tables.world.bundle.question.targets
+    pairs = (
+        [(t, a) for t in given for a in resolved.get(t.host, ())[:1]]
+        if given
+        else list(derived_targets(tables))
+    )
+    return tuple(_request(Purpose.TARGET, MACHINE, t, address, t.port) for t, address in pairs)
+
+
+def _request(purpose: Purpose, vantage: Vantage, target: Target, address: str, port: int) -> Flow:
+    """One request for a target, at some address."""
+    return flow(
+        purpose,
+        vantage,
+        FlowKind.HTTP,
+        address,
+        port,
+        name=target.host_header,
+        path=target.path,
+        subject=target.url,
+    )
+
+
+def plan_upstreams(
+    tables: Tables,
+    through: tuple[Flow, ...],
+    upstreams: tuple[tuple[str, int], ...],
+    vantage: Vantage,
+) -> tuple[Flow, ...]:
+    """The same request past the proxy: at its upstream, or at the load balancer's addresses.
+
+    Args:
+        tables: Evidence so far.
+        through: The requests of a visitor.
+        upstreams: Addresses and ports that the proxy forwards to.
+        vantage: Where the proxy stands.
+    """
+    inside = {v for s in tables.world.services.values() for v in s.vips}
+    fronts = [
+        (vip, _HTTP_PORT)
+        for c in tables.get(Ingresses).controllers
+        for k in c.services
+        for vip in tables.world.services[k].vips
+    ]
+    flows = (
+        _request(Purpose.UPSTREAM, vantage, parse_target(f.subject), address, port)
+        for f in through
+        if f.address not in inside and tables.world.bundle.question.urls
+        for address, port in dict.fromkeys((*upstreams, *fronts))
+    )
+    return tuple({f.id: f for f in flows}.values())
+
+
+def ingress(stage: Stage) -> Iterator[Flow]:
+    """Ask the controllers' pods themselves, from their own node and from others."""
+    table = stage.tables.get(Ingresses)
+    world = stage.tables.world
+    wanted = world.bundle.question.targets or tuple(t for t, _ in derived_targets(stage.tables))
+    for controller in table.controllers:
+        for key in controller.services:
+            backend = world.backend(key, _http_port(world.services[key]))
+            for endpoint in some(backend.ready):
+                for node in _near_first(stage.nodes, endpoint.node):
+                    for target in wanted:
+                        yield flow(
+                            Purpose.INGRESS,
+                            Vantage(VantageKind.NODE, node),
+                            FlowKind.HTTP,
+                            endpoint.address,
+                            endpoint.port,
+                            name=target.host,
+                            path=target.path,
+                            subject=target.host,
+                        )
+
+
+def _near_first(nodes: tuple[str, ...], near: str) -> tuple[str, ...]:
+    """Order nodes with one first, and bound them."""
+    return tuple(sorted(nodes, key=lambda n: (n != near, n)))[:3]
+
+
+def _http_port(service: Service) -> str:
+    """Choose the Service's port for plain HTTP; 0 matches none."""
+    ports = service.spec.ports or ()
+    named = [p for p in ports if p.port == _HTTP_PORT or p.name in ("http", "web")]
+    return str(named[0].port) if named else "0"

@@ -1,0 +1,29 @@
+"""Facts about a certificate that a server showed."""
+
+import msgspec
+
+__all__ = ["Certificate"]
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """One X.509 certificate, reduced to what is judged.
+
+    Args:
+        subject: Its subject in RFC 4514 form.
+        issuer: Its issuer in RFC 4514 form.
+        names: The DNS names and addresses it is for; the common name does not count (RFC 6125).
+        begins: Unix time from which it is valid.
+        ends: Unix time until which it is valid.
+    """
+
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    begins: float
+    ends: float
+
+    def covers(self, name: str) -> bool:
+        """Say whether it is for a name; a wildcard stands for one label."""
+        host = name.lower().rstrip(".")
+        rest = host.partition(".")[2]
+        return any(n.lower() == host or (rest and n.lower() == f"*.{rest}") for n in self.names)

@@ -1,0 +1,94 @@
+"""What a full run asks of the API server, and that it pulls nothing and leaves nothing."""
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from tests.lab.conditions.spaces import ELSEWHERE, drop_namespace, make_namespace, pod
+from tests.lab.lab import Lab
+from tests.lab.patient import doctor, examine
+from tests.lab.shell import poll
+from tests.lab.test_faults import no_finding
+from tests.lab.traces import (
+    Images,
+    await_nothing,
+    budget,
+    forbidden,
+    left,
+    namespaces,
+    own_namespaces,
+    requests,
+)
+
+pytestmark = pytest.mark.lab
+
+_RESTRICTED = "lab-restricted"
+
+
+def test_a_full_run_asks_little_and_changes_nothing(lab: Lab) -> None:
+    """Reads, reviews of its own rights, pods in a namespace of its own, exec; nothing is pulled."""
+    before, mark = Images.now(lab), lab.audit_mark()
+    said = examine(lab, "--url", f"{lab.site_url}/")
+    gone, asked = left(lab), requests(lab, mark)
+    after = Images.now(lab)
+    no_finding(said)
+    assert asked
+    assert forbidden(asked) == []
+    assert len(own_namespaces(asked)) == 1
+    assert len(asked) <= budget(lab)
+    assert said.document["stats"]["api_requests"] == len(asked)
+    assert before.pulls(lab) == []
+    assert after.held == before.held
+    assert gone == []
+    await_nothing(lab)
+
+
+def test_a_pull_would_have_been_seen(lab: Lab) -> None:
+    """The control: where a pod makes its node pull, the runtime's log tells of it."""
+    before = Images.now(lab)
+    node = list(lab.nodes.values())[-1]
+    try:
+        lab.apply(json.dumps(pod("pulls", ELSEWHERE, node.fqdn, pull="Always")))
+        poll(lambda: before.pulls(lab), seconds=30, what="a pull")
+    finally:
+        lab.kubectl("delete", "pod", "pulls", "-n", ELSEWHERE, "--ignore-not-found")
+
+
+@pytest.mark.shapes("article")
+def test_a_given_namespace_is_used_and_stays(lab: Lab) -> None:
+    """Where `restricted` is enforced, warned of and audited; no other namespace is made."""
+    levels = dict.fromkeys(("enforce", "warn", "audit"), "restricted")
+    make_namespace(lab, _RESTRICTED, **levels)
+    try:
+        mark = lab.audit_mark()
+        url = ("--url", f"{lab.site_url}/")
+        said = examine(lab, *url, "--probe-namespace", _RESTRICTED, vantage="desk")
+        asked = requests(lab, mark, "desk")
+        no_finding(said)
+        assert forbidden(asked, _RESTRICTED) == []
+        assert own_namespaces(asked) == set()
+        assert namespaces(lab) == []
+        assert left(lab) == []
+        assert "Active" in lab.kubectl("get", "namespace", _RESTRICTED)
+    finally:
+        drop_namespace(lab, _RESTRICTED)
+
+
+@pytest.mark.shapes("article")
+def test_images_names_what_is_on_each_node(lab: Lab) -> None:
+    """For every node an image that it holds; nothing is started to find out."""
+    mark = lab.audit_mark()
+    done = doctor(lab, "images")
+    assert done.returncode == 0, done.stderr
+    assert {entry["verb"] for entry in requests(lab, mark)} <= {"get", "list"}
+    held = {lab.nodes[name].fqdn: images for name, images in Images.now(lab).held.items()}
+    lines = done.stdout.splitlines()
+    told = {
+        node: image.strip()
+        for nodes, image in pairwise(lines)
+        if not nodes.startswith(" ")
+        for node in nodes.split(", ")
+    }
+    assert told.keys() == held.keys(), done.stdout
+    assert all(image in held[node] for node, image in told.items()), done.stdout

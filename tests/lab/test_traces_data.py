@@ -1,0 +1,65 @@
+"""What a run may ask is told from what it may not; this needs no lab."""
+
+from typing import Any
+
+import pytest
+
+from tests.lab.traces import forbidden, own_namespaces
+
+OWN = "wwwm-doctor-0a1b2c3d"
+
+
+def entry(verb: str, resource: str, **where: str) -> dict[str, Any]:
+    """A line of an audit log."""
+    return {"verb": verb, "requestURI": "/x", "objectRef": {"resource": resource, **where}}
+
+
+ALLOWED = [
+    {"verb": "get", "requestURI": "/version"},
+    entry("list", "pods"),
+    entry("get", "configmaps", namespace="kube-system", name="coredns"),
+    entry("create", "selfsubjectaccessreviews"),
+    entry("create", "selfsubjectrulesreviews"),
+    entry("create", "namespaces"),
+    entry("create", "namespaces", name=OWN),
+    entry("delete", "namespaces", name=OWN),
+    entry("create", "pods", namespace=OWN),
+    entry("delete", "pods", namespace=OWN, name="probe"),
+    entry("deletecollection", "pods", namespace=OWN),
+    entry("get", "pods", namespace="kube-flannel", name="x", subresource="exec"),
+    entry("create", "pods", namespace="kube-flannel", name="x", subresource="exec"),
+]
+REFUSED = [
+    entry("watch", "pods"),
+    entry("update", "pods", namespace=OWN),
+    entry("patch", "nodes", name="master"),
+    entry("create", "subjectaccessreviews"),
+    entry("create", "pods", namespace="default"),
+    entry("delete", "pods", namespace="default", name="web"),
+    entry("deletecollection", "pods", namespace="default"),
+    entry("delete", "namespaces", name="default"),
+    entry("create", "configmaps", namespace=OWN),
+    entry("get", "pods", namespace="default", name="web", subresource="log"),
+    entry("create", "pods", namespace=OWN, name="web", subresource="eviction"),
+    entry("create", "serviceaccounts", namespace=OWN, name="x", subresource="token"),
+]
+
+
+@pytest.mark.parametrize("asked", ALLOWED)
+def test_what_a_run_may_ask(asked: dict[str, Any]) -> None:
+    assert forbidden([asked]) == []
+
+
+@pytest.mark.parametrize("asked", REFUSED)
+def test_what_a_run_may_not_ask(asked: dict[str, Any]) -> None:
+    assert forbidden([asked]) == [f"{asked['verb']} /x"]
+
+
+def test_in_a_given_namespace_pods_may_be_made_and_nothing_else() -> None:
+    mine = [entry("create", "pods", namespace="ours"), entry("delete", "namespaces", name="ours")]
+    assert forbidden(mine, "ours") == ["delete /x"]
+    assert forbidden(mine) == ["create /x", "delete /x"]
+
+
+def test_own_namespaces_are_told_by_what_is_in_them() -> None:
+    assert own_namespaces([*ALLOWED, *REFUSED]) == {OWN}

@@ -1,0 +1,151 @@
+"""Packets that are too large, and packets that are lost; and what only looks like it."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from checks.overlay.quality import quality
+from doctor.model.evidence import Mesh
+from doctor.model.failure import Failure
+from doctor.model.finding import Confidence, Severity
+from doctor.model.flow import FlowKind, Icmp, Observation, Purpose
+from tests.rules.factories import (
+    ADDRESSES,
+    MASTER,
+    NAMES,
+    ONE,
+    PODS,
+    TWO,
+    VXLAN,
+    findings,
+    flannel,
+    node,
+    nodes,
+    said,
+    seen,
+    vantage,
+)
+
+Bend = Callable[[Observation], Observation]
+SIZES = {Purpose.UNDERLAY_SIZE: 1500, Purpose.MESH_SIZE: 1450}
+SAMPLES = 5
+
+
+def ping(purpose: Purpose, start: str, to: str, size: int) -> Observation:
+    """Make a ping that is answered."""
+    address = (ADDRESSES if purpose is Purpose.UNDERLAY_SIZE else PODS)[to]
+    made = seen(purpose, vantage("node", start), address, size, subject=to, kind=FlowKind.PING)
+    flow = msgspec.structs.replace(made.flow, port=0, size=size, samples=SAMPLES)
+    return msgspec.structs.replace(made, flow=flow, sent=SAMPLES)
+
+
+def mesh(bend: Bend = lambda o: o) -> Mesh:
+    """Ping everybody from everywhere, small and large."""
+    pings = (
+        bend(ping(purpose, a, b, size))
+        for purpose, full in SIZES.items()
+        for a in NAMES
+        for b in NAMES
+        for size in (0, full)
+        if a != b
+    )
+    return Mesh(observations=tuple(pings), overlay=VXLAN)
+
+
+def lose(o: Observation, lost: int = SAMPLES, failure: Failure = Failure.TIMEOUT) -> Observation:
+    """Lose some of the samples, or all."""
+    return msgspec.structs.replace(o, lost=lost, failure=failure if lost == o.sent else None)
+
+
+def large(o: Observation, purpose: Purpose | None = None) -> bool:
+    """Select pings of full size."""
+    return bool(o.flow.size) and purpose in (None, o.flow.purpose)
+
+
+def test_a_healthy_cluster() -> None:
+    assert findings(quality, nodes(), mesh(), flannel()) == []
+
+
+def test_the_network_between_the_nodes_takes_small_packets_only() -> None:
+    """The pods' large ones go the same way: one finding."""
+    cut = mesh(lambda o: lose(o) if large(o) else o)
+    (found,) = findings(quality, nodes(), cut, flannel())
+    assert said([found]) == {("UNDERLAY_MTU_TOO_SMALL", "underlay:*>*")}
+    assert "1500" in found.title
+    assert found.severity is Severity.FAIL
+    assert found.confidence is Confidence.LIKELY
+
+
+def test_a_router_that_says_so_makes_it_certain() -> None:
+    def told(o: Observation) -> Observation:
+        if not large(o):
+            return o
+        lost = lose(o, failure=Failure.TOO_BIG)
+        return msgspec.structs.replace(lost, icmp=Icmp(3, 4, "192.0.2.9"))
+
+    (found,) = findings(quality, nodes(), mesh(told), flannel())
+    assert found.confidence is Confidence.CERTAIN
+    assert "192.0.2.9" in found.title
+
+
+def test_the_pods_packets_alone_are_too_large() -> None:
+    cut = mesh(lambda o: lose(o) if large(o, Purpose.MESH_SIZE) else o)
+    assert said(findings(quality, nodes(), cut, flannel())) == {
+        ("OVERLAY_MTU_TOO_LARGE", f"underlay:*>*:{VXLAN}")
+    }
+
+
+def test_one_node_behind_a_narrow_link() -> None:
+    def narrow(o: Observation) -> Observation:
+        return lose(o) if large(o) and ONE in (o.flow.vantage.node, o.flow.subject) else o
+
+    found = findings(quality, nodes(), mesh(narrow), flannel())
+    assert said(found) == {("UNDERLAY_MTU_TOO_SMALL", f"underlay:*>{ONE}")}
+
+
+@pytest.mark.parametrize("lost", [SAMPLES, 1], ids=["every ping", "some pings"])
+def test_large_ones_prove_nothing_without_the_small_ones(lost: int) -> None:
+    """A filter on ICMP, or a lossy path: the size is not what matters."""
+    filtered = mesh(lambda o: lose(o) if o.flow.size else lose(o, lost))
+    codes = {c for c, _ in said(findings(quality, nodes(), filtered, flannel()))}
+    assert codes <= {"UNDERLAY_LOSSY"}
+    assert bool(codes) is (lost < SAMPLES)
+
+
+def test_a_part_is_lost_between_the_nodes() -> None:
+    """What the pods lose by it is not said again."""
+    (found,) = findings(quality, nodes(), mesh(lambda o: lose(o, 2)), flannel())
+    assert said([found]) == {("UNDERLAY_LOSSY", "underlay:*>*")}
+    assert found.severity is Severity.WARN
+    assert "12 of 30" in found.title
+
+
+def test_a_part_of_the_pods_packets_is_lost() -> None:
+    lossy = mesh(lambda o: lose(o, 2) if o.flow.purpose is Purpose.MESH_SIZE else o)
+    assert said(findings(quality, nodes(), lossy, flannel())) == {
+        ("OVERLAY_LOSSY", f"underlay:*>*:{VXLAN}")
+    }
+
+
+def test_one_lost_packet_is_nothing() -> None:
+    first = mesh().observations[0].flow.id
+    assert (
+        findings(quality, nodes(), mesh(lambda o: lose(o, 1) if o.flow.id == first else o), None)
+        == []
+    )
+
+
+def test_loss_between_two_nodes_names_the_two() -> None:
+    pair = {MASTER, TWO}
+
+    def between(o: Observation) -> Observation:
+        return lose(o, 2) if {o.flow.vantage.node, o.flow.subject} == pair else o
+
+    found = findings(quality, nodes(), mesh(between), flannel())
+    assert said(found) == {("UNDERLAY_LOSSY", f"underlay:{TWO}>{MASTER}")}
+
+
+def test_a_single_node_is_not_judged() -> None:
+    alone = nodes(node(MASTER), names=[MASTER])
+    assert findings(quality, alone, mesh(lambda o: lose(o, 2)), flannel()) == []

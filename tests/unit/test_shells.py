@@ -1,0 +1,71 @@
+"""Shells: scripts run here, and by an ssh whose every word is seen."""
+
+from pathlib import Path
+
+import pytest
+
+from doctor.collect.deadline import Deadline
+from doctor.collect.shells import LocalShell, SshShell
+from doctor.model.flow import Vantage, VantageKind
+
+
+def test_a_script_runs_here_and_reads_nothing_of_itself() -> None:
+    said = LocalShell(Deadline(30)).run("cat; echo out; echo err >&2; exit 3", 10)
+    assert (said.stdout, said.stderr, said.reason) == ("out\n", "err\n", "")
+
+
+def test_a_script_that_does_not_end_is_bounded() -> None:
+    said = LocalShell(Deadline(30)).run("echo begun; sleep 600", 0.3)
+    assert said.reason == "sh did not end within 0.3 s"
+
+
+def test_nothing_is_run_after_the_deadline(tmp_path: Path) -> None:
+    deadline = Deadline(0)
+    said = LocalShell(deadline).run(f"touch {tmp_path}/made", 5)
+    assert said.reason == deadline.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def fake(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> None:
+    """Put a program first on the PATH."""
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_ssh_asks_nothing_and_runs_the_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(tmp_path, monkeypatch, "ssh", f'echo "$@" >{tmp_path}/words; for w; do :; done; eval "$w"')
+    shell = SshShell("root@proxy", Deadline(30))
+    assert shell.run("echo $((40 + 2)) 'a  b'", 10).stdout == "42 a  b\n"
+    words = (tmp_path / "words").read_text()
+    assert "BatchMode=yes" in words
+    assert words.strip().endswith("-- root@proxy exec sh -s")
+    assert (shell.vantage, shell.via) == (Vantage(VantageKind.PROXY), "root@proxy")
+
+
+def test_ssh_that_fails_is_told_from_a_script_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = "Warning: x\nroot@proxy: Permission denied (publickey)."
+    fake(tmp_path, monkeypatch, "ssh", f"printf '%s' '{refused}' >&2; exit 255")
+    said = SshShell("root@proxy", Deadline(30)).run("true", 10)
+    expected = "ssh root@proxy failed: root@proxy: Permission denied (publickey)."
+    assert said.reason == expected
+    fake(tmp_path, monkeypatch, "ssh", "echo kept; exit 1")
+    assert SshShell("root@proxy", Deadline(30)).run("true", 10).stdout == "kept\n"
+
+
+def test_a_machine_without_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert SshShell("p", Deadline(30)).run("true", 5).reason == "ssh is not installed here"
+
+
+def test_sudo_that_wants_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path, monkeypatch, "sudo", "echo 'sudo: a password is required' >&2; exit 1")
+    said = LocalShell(Deadline(30), sudo=True).run("echo no", 5)
+    assert said.reason == "sudo refused: sudo: a password is required"
+    fake(tmp_path, monkeypatch, "sudo", 'shift; exec "$@"')
+    assert LocalShell(Deadline(30), sudo=True).run("echo yes", 5).stdout == "yes\n"
