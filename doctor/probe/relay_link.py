@@ -42,7 +42,7 @@ _LOCAL = (
 )
 _SENDING = ("sendmsg", "sendto", "connect:", "local error")
 _NOT_PERMITTED = ("not permitted", "permission denied", "net_raw", "lacking privilege")
-NO_RAW = "is not permitted here: the container has no NET_RAW"
+NO_RAW = "is not permitted here: it takes NET_RAW"
 
 
 def read_ping(flow: Flow, frame: Frame, tools: Tools) -> Observation | str:

@@ -232,5 +232,8 @@ def _table(flows: tuple[Flow, ...], jobs: tuple[int, ...]) -> tuple[str, str]:
 
 
 def _escaped(body: bytes) -> str:
-    """Write bytes as a format of the shell's ``printf``: nothing in it has a meaning to the shell."""
-    return "".join(chr(b) if b in _PLAIN else f"\\{b:03o}" for b in body)
+    """Write bytes as a format of the shell's ``printf``: nothing in it has a meaning to the shell.
+
+    No digit stands for itself, so an escape ends where its digits do.
+    """
+    return "".join(chr(b) if b in _PLAIN else f"\\{b:o}" for b in body)

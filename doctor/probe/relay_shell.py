@@ -17,8 +17,8 @@ Some of it looks odd and has its reason:
   end, and swallows errors.
 - What is sent comes from a file by ``dd``, in one piece: bash's ``printf`` would cut a datagram in
   two after a byte that is a line feed.
-- OpenBSD's ``nc -uv`` sends bytes of its own, and without ``-v`` it does not say what failed. It and
-  the traditional one carry UDP only where there is no bash.
+- OpenBSD's ``nc -uv`` sends bytes of its own, and without ``-v`` it does not say what failed; nor does
+  the traditional one; ncat is slow to start. They carry UDP only where there is no bash.
 - A worker takes a job by making a file that must not exist (``set -C``): no program is started.
 - ``arping -c`` of iputils ends with the first answer, and a second owner would stay unseen; busybox
   without it sends for a second longer than it was told.
@@ -68,7 +68,7 @@ trap : USR1
 limit() {
 exec 4<&0
 _s=$1 _p= _w= _b=$!; shift
-trap 'kill $_p $_w; [ "$!" = "$_b" ] || kill $!; exit 143' TERM
+trap '{ kill $_p $_w; [ "$!" = "$_b" ] || kill $!; } 2>/dev/null; exit 143' TERM
 "$@" <&4 4<&- & _p=$!
 (trap 'kill $!; exit' TERM; sleep $_s & wait $! && kill $_p) >/dev/null 2>&1 & _w=$!
 wait $_p; _r=$?
@@ -99,7 +99,7 @@ N=$c; break
 done
 V=nc U=nc
 case $K in none|unknown) V=none U=none;; busybox) U=none;; esac
-case $K in ncat|busybox110);; *)
+case $K in busybox110);; *)
 bash -c 'exec 3<>/dev/udp/127.0.0.1/9' >/dev/null 2>&1 </dev/null && U=bash && [ $V = none ] && V=bash
 esac
 connect() {{

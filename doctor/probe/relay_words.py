@@ -36,7 +36,7 @@ _WORDS = (
 )
 _CHATTER = re.compile(
     r"\bopen$|succeeded!$|^\s*sent \d+, rcvd \d+|^punt!|^Ncat: (Version|Connected|\d+ bytes)"
-    r"|Terminated|^\d+\+\d+ records (in|out)$|^\d+ bytes .*copied|kill: No such process$"
+    r"|Terminated|^\d+\+\d+ records (in|out)$|^\d+ bytes .*copied"
 )
 """What tools say when nothing is wrong, and shells when they end one."""
 

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -116,7 +118,7 @@ def test_how_a_connection_fails(world: ns.World, folder: Path, kind: str) -> Non
 
 @pytest.mark.parametrize("kind", ["busybox", "ncat", "bash"])
 def test_how_a_datagram_fails(world: ns.World, folder: Path, kind: str) -> None:
-    seen = client(world, folder, carrier(kind)).ask(
+    seen = client(world, folder, carrier(kind, with_bash=kind == "bash")).ask(
         dns(ns.SERVER), dns(ns.PROHIBITED), dns(ns.DROPPED)
     )
     assert seen.unseen == ()
@@ -147,19 +149,31 @@ def _beside(folder: Path) -> Path:
 def test_each_kind_carries_bytes_both_ways(folder: Path, kind: str, *, with_bash: bool) -> None:
     if kind == "bash" and not with_bash:
         return
-    page = b"HTTP/1.1 404 Not Found\r\nServer: t\r\n\r\n"
+
+    def thinking(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):  # the end of input would be the visitor's leaving
+            connection.recv(1)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\nServer: t\r\n\r\n")
+
+    def slow(query: bytes) -> bytes:
+        time.sleep(0.3)  # whoever does not wait for it has not seen it
+        return dns_answer(query, NOERROR, "10.96.0.2")
+
     place = bench(folder, carrier(kind, with_bash=with_bash))
     with (
-        serving(saying(page)) as web,
+        serving(thinking) as web,
+        serving(saying(b"SSH-2.0-x\r\n")) as other,
         serving(hanging_up) as closing,
         serving(dns_talk(NOERROR, "10.96.0.1", keep=True)) as keeping,
-        answering(lambda q: dns_answer(q, NOERROR, "10.96.0.2")) as good,
+        answering(slow) as good,
         answering(lambda q: dns_answer(q, NXDOMAIN)) as absent,
     ):
         asked = (
             flow(FlowKind.HTTP, web, "x.y"),
             flow(FlowKind.HTTP, closing, "x.y"),
-            flow(FlowKind.TLS, web, "x.y"),
+            flow(FlowKind.TLS, other, "x.y"),
             flow(FlowKind.DNS_TCP, keeping),
             flow(FlowKind.DNS_UDP, good),
             flow(FlowKind.DNS_UDP, absent),

@@ -70,7 +70,15 @@ def test_what_cannot_be_asked(asked: Flow, reason: str) -> None:
 
 
 BYTES = st.binary(max_size=40) | st.sampled_from(
-    [b"%s%%\\n\\045'\"$(id)`id`\n;", b"\x00\n\r\t", b"-n", b"\\", b"1234", bytes(range(256))]
+    [
+        b"%s%%\\n\\045'\"$(id)`id`\n;",
+        b"\x00\n\r\t",
+        b"\x012\n7\xff8",
+        b"-n",
+        b"\\",
+        b"1234",
+        bytes(range(256)),
+    ]
 )
 
 
@@ -83,12 +91,12 @@ def test_what_is_sent_reaches_the_file_as_it_is(bodies: list[bytes]) -> None:
         assert [bytes.fromhex("".join(p.split())) for p in done.stdout.split(".")[:-1]] == bodies
 
 
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(
-    name=st.text(max_size=20),
+    name=st.sampled_from(["';id;'", "$(id)", "a b", "*", "a;id.x"]) | st.text(max_size=20),
     path=st.text(max_size=20),
-    kind=st.sampled_from(FlowKind),
-    address=st.sampled_from(["127.0.0.1", "';id;'"]) | st.text(max_size=8),
+    kind=st.sampled_from([FlowKind.ARP, FlowKind.DNS_UDP, FlowKind.HTTP, FlowKind.TLS]),
+    address=st.sampled_from(["127.0.0.1", "127.0.0.2", "';id;'"]),
 )
 def test_no_text_is_taken_for_shell(name: str, path: str, kind: FlowKind, address: str) -> None:
     asked = flow(kind, 80, name.replace("\x00", ""), path, address=address)
