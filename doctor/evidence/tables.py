@@ -102,8 +102,10 @@ TABLES: dict[type[Evidence], Table] = {
         (Purpose.UNDERLAY, Purpose.MESH, Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE),
     ),
     model.DnsService: Table(lambda t: states.dns_service(t.world), _DNS),
-    model.DnsFlows: _plain(
-        model.DnsFlows, (Purpose.DNS, Purpose.DNS_CONTROL), (*_PROBING, *_DNS, Wave.DNS)
+    model.DnsFlows: Table(
+        lambda t: t.measured.dns(t.get(model.DnsService)),
+        (*_PROBING, *_DNS, Wave.DNS),
+        (Purpose.DNS, Purpose.DNS_CONTROL),
     ),
     model.KubeProxy: Table(
         lambda t: states.kube_proxy(t.world),
