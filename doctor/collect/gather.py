@@ -123,12 +123,18 @@ def gather(api: Api, question: Question, needs: frozenset[Source], options: Opti
     options.note("reading the API")
     _read_api(run)
     with ThreadPoolExecutor(1) as aside:
-        visiting = aside.submit(visit, run.tables(), needs, run.places)
-        if options.probing:
-            _probe(run)
-        elif any(isinstance(n, Wave) for n in needs):
-            run.gap("probes inside the cluster", "probing is switched off (--no-probe)", _MEASURED)
-        run.records.extend(visiting.result())
+        try:
+            visiting = aside.submit(visit, run.tables(), needs, run.places)
+            if options.probing:
+                _probe(run)
+            elif any(isinstance(n, Wave) for n in needs):
+                reason = "probing is switched off (--no-probe)"
+                run.gap("probes inside the cluster", reason, _MEASURED)
+            run.records.extend(visiting.result())
+        except BaseException:
+            # whoever still waits in another thread would hold up the end
+            api.deadline.cut()
+            raise
     return run.bundle()
 
 
