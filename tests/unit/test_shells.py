@@ -24,7 +24,7 @@ def test_a_script_that_does_not_end_is_bounded() -> None:
 def test_what_a_script_started_ends_with_it(tmp_path: Path) -> None:
     """A program that a script waits for would hold on long after nobody does."""
     script = f"echo $$ >{tmp_path}/group; sleep 600"
-    assert LocalShell(Deadline(30)).run(script, 0.5).reason
+    assert LocalShell(Deadline(30)).run(script, 2).reason
     group = int((tmp_path / "group").read_text())
     with pytest.raises(ProcessLookupError):
         os.killpg(group, 0)
