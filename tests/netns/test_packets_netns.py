@@ -448,7 +448,7 @@ def test_errors_to_a_query(network: Network) -> None:
 
 def test_what_was_cut_short_is_not_seen(network: Network) -> None:
     flows = (trace(port=83), trace(port=79))
-    seen, unseen = network.near.do(lambda: observe_packets(flows, sudo=False, seconds=3.5))
+    seen, unseen = network.near.do(lambda: observe_packets(flows, sudo=False, seconds=5))
     assert [o.flow for o in seen] == [flows[1]]
     assert unseen == [(flows[0], "there was no time left for it")]
 
