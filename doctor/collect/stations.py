@@ -1,6 +1,6 @@
 """Stations: where the relay can run, and what is read inside a node."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from doctor.bundle.schema import CommandOutput, GapRecord, NodeRecord
@@ -15,7 +15,7 @@ from doctor.model.flow import Flow, FlowKind, Observation, Vantage, VantageKind
 from doctor.model.verdict import Gap
 from doctor.probe.relay import Reading, read_frames, read_observations, script
 
-__all__ = ["measure", "node_shells", "pod_shells", "read_node"]
+__all__ = ["measure", "node_shells", "pod_shells", "read_node", "unseen"]
 
 _WORKERS = 8
 _EXEC_SECONDS = 20.0
@@ -113,7 +113,7 @@ def measure(
     with ThreadPoolExecutor(_WORKERS) as pool:
         for shell, reading in pool.map(lambda job: (job[0], _relay(*job)), jobs):
             observations.extend(reading.observations)
-            missed.extend(_missed(shell, reading))
+            missed.extend(unseen(str(shell.vantage), reading.unseen))
     note(f"{len(observations)} probes answered or failed")
     return observations, missed
 
@@ -128,15 +128,20 @@ def _relay(shell: Shell, flows: tuple[Flow, ...]) -> Reading:
     return read_observations(flows, frames)
 
 
-def _missed(shell: Shell, reading: Reading) -> Iterator[GapRecord]:
-    """Say what was not seen, by reason: of connections and queries nothing else takes the place."""
+def unseen(where: str, flows_with_reasons: Iterable[tuple[Flow, str]]) -> Iterator[GapRecord]:
+    """Say what was not seen, by reason: of connections and queries nothing else takes the place.
+
+    Args:
+        where: The vantage, as users read it.
+        flows_with_reasons: The flows, and why nothing was seen of each.
+    """
     reasons: dict[str, list[Flow]] = {}
-    for flow, reason in reading.unseen:
+    for flow, reason in flows_with_reasons:
         reasons.setdefault(reason, []).append(flow)
     for reason, flows in reasons.items():
         kinds = ", ".join(sorted({f.kind.value for f in flows}))
         gap = Gap(
-            needs=f"{kinds} from {shell.vantage}",
+            needs=f"{kinds} from {where}",
             reason=reason,
             essential=any(f.kind in _ESSENTIAL for f in flows),
         )

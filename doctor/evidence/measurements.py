@@ -120,8 +120,9 @@ class Measurements:
         """Build what a visitor sees."""
         urls = self._world.bundle.question.urls
         seen = self.of(Purpose.TARGET)
+        beside = self.of(Purpose.TARGET_TLS, Purpose.NAME, Purpose.TRACE)
         return TargetFlows(
-            observations=seen,
+            observations=(*seen, *beside),
             gaps=self._world.table_gaps("TargetFlows"),
             urls=urls or tuple(dict.fromkeys(o.flow.subject for o in seen)),
             derived=not urls,

@@ -144,7 +144,9 @@ TABLES: dict[type[Evidence], Table] = {
         model.IngressFlows, (Purpose.INGRESS,), (*_FLANNEL, *_INGRESS, Wave.NODE, Wave.INGRESS)
     ),
     model.TargetFlows: Table(
-        lambda t: t.measured.targets(), (*_TARGETS, Wave.TARGET), (Purpose.TARGET,)
+        lambda t: t.measured.targets(),
+        (*_TARGETS, Wave.TARGET),
+        (Purpose.TARGET, Purpose.TARGET_TLS, Purpose.NAME, Purpose.TRACE),
     ),
     model.Proxy: Table(
         lambda t: t.measured.proxy(), (*_TARGETS, Wave.TARGET, Wave.PROXY), (Purpose.UPSTREAM,)

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from checks.host_proxy import forwards, url
+from checks.host_proxy.proxy import forwards
+from checks.host_proxy.url import certificate, url
 from doctor.model.evidence import Proxy, TargetFlows, VipFlows
 from doctor.model.failure import Failure
 from doctor.model.flow import FlowKind, Observation, Purpose
