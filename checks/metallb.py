@@ -127,10 +127,11 @@ def installed(table: LoadBalancers) -> Iterator[Finding]:
     """
     pending = _pending(table)
     if not table.installed:
-        if pending and not any(s.vips for s in table.services) and not table.lacks("services"):
+        seen = not table.lacks("services", "pods", "deployments")
+        if seen and pending and not any(s.vips for s in table.services):
             yield _nobody(pending)
         return
-    if table.lacks("pods") or any(p.ready for p in table.controller):
+    if table.lacks("pods", "deployments") or any(p.ready for p in table.controller):
         return
     if table.controller or table.controllers or table.speakers:
         yield _controller_down(table, pending)

@@ -4,6 +4,7 @@ import msgspec
 
 from doctor.model.flow import Observation
 from doctor.model.proxy import HostProxy
+from doctor.model.rights import Review
 from doctor.model.target import Target, parse_target
 from doctor.model.verdict import Gap
 
@@ -19,6 +20,7 @@ __all__ = [
     "ProxyRecord",
     "Question",
     "Record",
+    "RightsRecord",
 ]
 
 SCHEMA = 1
@@ -93,6 +95,12 @@ class ProxyRecord(msgspec.Struct, frozen=True, tag="proxy"):
     reached: bool = True
 
 
+class RightsRecord(msgspec.Struct, frozen=True, tag="rights"):
+    """What the API server said of the rights of whoever asked."""
+
+    review: Review
+
+
 class GapRecord(msgspec.Struct, frozen=True, tag="gap"):
     """Something that could not be looked at, and the evidence tables that miss it."""
 
@@ -100,7 +108,9 @@ class GapRecord(msgspec.Struct, frozen=True, tag="gap"):
     tables: tuple[str, ...]
 
 
-Record = ApiRecord | NodeRecord | ProbePodRecord | FlowRecord | ProxyRecord | GapRecord
+Record = (
+    ApiRecord | NodeRecord | ProbePodRecord | FlowRecord | ProxyRecord | RightsRecord | GapRecord
+)
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -166,6 +166,7 @@ def explanation(name: str) -> str:
     Raises:
         UsageError: There is none.
     """
+    from doctor.cli.roles import needs
     from doctor.render.explain import explain_check, explain_code, list_checks
 
     checks = load()
@@ -175,7 +176,7 @@ def explanation(name: str) -> str:
         return explain_code(code, checks)
     check = next((c for c in checks if c.id == name.lower()), None)
     if check is not None:
-        return explain_check(check)
+        return explain_check(check, needs(check))
     of_link = tuple(c for c in checks if c.link.value == name.lower())
     if of_link:
         return list_checks(of_link)

@@ -136,6 +136,59 @@ def explain(name: str) -> None:
 
 
 @cli.command()
+@click.option(
+    "--tier",
+    type=click.Choice(["read", "exec", "probe", "host"]),
+    default="probe",
+    show_default=True,
+    help="How much is to be allowed; each builds on those before it.",
+)
+@click.option(
+    "--for",
+    "names",
+    multiple=True,
+    metavar="LINK|ID",
+    help="Only what these need, as `check` takes them; may be repeated.",
+)
+@click.option(
+    "--exec-namespace",
+    "exec_namespaces",
+    multiple=True,
+    metavar="NAME",
+    type=NamespaceName(),
+    help="The namespace of flannel or kube-proxy; may be repeated. Default: anywhere.",
+)
+@click.option(
+    "--probe-namespace",
+    metavar="NAME",
+    type=NamespaceName(),
+    help="An existing namespace for probe pods; default: one of each run's own.",
+)
+@click.option(
+    "--name",
+    default="wwwm-doctor",
+    show_default=True,
+    metavar="NAME",
+    help="What the roles' names begin with.",
+)
+@click.option(
+    "--service-account", metavar="NAMESPACE/NAME", help="Also bind the roles to this account."
+)
+def rbac(**given: object) -> None:
+    """Print the roles that the doctor needs: no cluster is asked.
+
+    \b
+    Examples:
+      wwwm-doctor rbac --tier read
+      wwwm-doctor rbac --service-account ops/doctor | kubectl apply -f -
+      wwwm-doctor rbac --for dns --exec-namespace kube-flannel --probe-namespace probes
+    """  # noqa: D301 - click wants the control character
+    from doctor.cli.roles import role_page
+
+    click.echo(role_page(given), nl=False)
+
+
+@cli.command()
 @click.argument("name", required=False)
 @click.option("--list", "listing", is_flag=True, help="List the recordings.")
 @click.option("-v", "--verbose", is_flag=True, help="Unfold what a cause explains.")

@@ -10,30 +10,26 @@ import msgspec
 from doctor import __version__
 from doctor.bundle.schema import (
     SCHEMA,
-    ApiRecord,
     Bundle,
     FlowRecord,
     GapRecord,
     Question,
     Record,
 )
+from doctor.collect.access import may_exec, may_probe
 from doctor.collect.flow import Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
-from doctor.collect.kube import Api, ApiAnswer
+from doctor.collect.kube import Api
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
-from doctor.collect.resources import RESOURCES, Resource, reduce_items
-from doctor.collect.shells import LocalShell, Shell, SshShell
+from doctor.collect.reading import read_api
+from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, read_node
 from doctor.collect.visit import Places, visit
-from doctor.evidence.finders import (
-    coredns_service,
-    flannel_config_keys,
-    kube_proxy_daemonset,
-)
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.evidence.world import World
 from doctor.model.flow import Flow, Observation, Vantage, VantageKind
+from doctor.model.rights import Rights
 from doctor.model.verdict import Gap
 from doctor.probe.machine import observe
 
@@ -79,6 +75,7 @@ class _Run:
         self.needs = needs
         self.options = o
         self.records: list[Record] = []
+        self.rights = Rights()
         self.created = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         self._started = time.monotonic()
         here = LocalShell(deadline=api.deadline, sudo=o.sudo)
@@ -126,65 +123,35 @@ def gather(api: Api, question: Question, needs: frozenset[Source], options: Opti
     options.note("reading the API")
     _read_api(run)
     with ThreadPoolExecutor(1) as aside:
-        visiting = aside.submit(visit, run.tables(), needs, run.places)
-        if options.probing:
-            _probe(run)
-        elif any(isinstance(n, Wave) for n in needs):
-            run.gap("probes inside the cluster", "probing is switched off (--no-probe)", _MEASURED)
-        run.records.extend(visiting.result())
+        try:
+            visiting = aside.submit(visit, run.tables(), needs, run.places)
+            if options.probing:
+                _probe(run)
+            elif any(isinstance(n, Wave) for n in needs):
+                reason = "probing is switched off (--no-probe)"
+                run.gap("probes inside the cluster", reason, _MEASURED)
+            run.records.extend(visiting.result())
+        except BaseException:
+            # whoever still waits in another thread would hold up the end
+            api.deadline.cut()
+            raise
     return run.bundle()
 
 
 def _read_api(run: _Run) -> None:
-    """LIST what is needed, then the ConfigMaps whose names depend on it."""
-    wanted = [r for name, r in RESOURCES.items() if name in run.needs]
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        run.records.extend(pool.map(lambda r: _list(run.api, r), wanted))
-        world = World(run.bundle())
-        keys: list[str] = []
-        if "configmaps:flannel" in run.needs:
-            keys += flannel_config_keys(world)
-        proxy = kube_proxy_daemonset(world) if "configmaps:kube-proxy" in run.needs else None
-        if proxy:
-            keys.append(f"{proxy.namespace}/kube-proxy")
-        service = coredns_service(world) if "configmaps:coredns" in run.needs else None
-        if service:
-            keys.append(f"{service.namespace}/coredns")
-        run.records.extend(pool.map(lambda k: _configmap(run.api, k), keys))
-
-
-def _list(api: Api, resource: Resource) -> ApiRecord:
-    """LIST one kind."""
-    answer, items = api.pages(resource.path)
-    return _record(resource.name, resource, answer, items)
-
-
-def _configmap(api: Api, key: str) -> ApiRecord:
-    """GET one ConfigMap."""
-    namespace, _, name = key.partition("/")
-    answer = api.call("GET", f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-    items = [msgspec.Raw(answer.body)]
-    return _record(f"configmaps/{key}", RESOURCES["configmaps"], answer, items)
-
-
-def _record(
-    name: str, resource: Resource, answer: ApiAnswer, items: list[msgspec.Raw]
-) -> ApiRecord:
-    """Keep what is judged of objects, or why there are none."""
-    empty = msgspec.Raw(b"[]")
-    if not answer.ok:
-        return ApiRecord(name, empty, status=answer.status, reason=answer.reason)
-    try:
-        reduced = reduce_items(resource, items)
-    except msgspec.DecodeError as error:
-        return ApiRecord(name, empty, status=0, reason=f"an object of an unexpected shape: {error}")
-    return ApiRecord(name, msgspec.Raw(msgspec.json.encode(reduced)))
+    """Read objects, and learn what else is allowed."""
+    asked = run.needs if run.options.probing else frozenset(run.needs) - frozenset(Wave)
+    read = read_api(run.api, asked, run.options.probe_namespace)
+    run.rights = read.rights
+    run.records.extend(read.records)
 
 
 def _probe(run: _Run) -> None:
     """Measure inside the cluster."""
     world = World(run.bundle())
-    entered = node_shells(run.api, world) if Wave.NODE in run.needs else {}
+    found = node_shells(run.api, world) if Wave.NODE in run.needs else {}
+    denied = _denied(run, found)
+    entered: dict[str, Shell] = {n: s for n, s in found.items() if n not in denied.nodes}
     with ThreadPoolExecutor(_WORKERS) as pool:
         # nodes are read while the probe pods start
         reading = pool.map(read_node, entered.values())
@@ -196,10 +163,36 @@ def _probe(run: _Run) -> None:
             run.records.extend(reading)
             run.records.extend(pool.map(read_node, hosts.values()))
             everywhere = {**entered, **hosts}
-            _note_missing(run, world, everywhere, started)
+            _note_missing(run, world, everywhere, started, denied)
             _send(run, everywhere, pods)
 
-        _pods(run, world, entered, measure_with)
+        if denied.pods:
+            measure_with(ProbePodSet())
+        else:
+            _pods(run, world, entered, measure_with)
+
+
+class _Denied(msgspec.Struct, frozen=True):
+    """What is certainly not allowed.
+
+    Args:
+        nodes: Nodes whose resident pod may not be entered.
+        pods: Why no probe pod may be started; empty where they may.
+    """
+
+    nodes: frozenset[str] = frozenset()
+    pods: str = ""
+
+
+def _denied(run: _Run, found: dict[str, PodShell]) -> _Denied:
+    """See what is not allowed, and write it down once, however many nodes there are."""
+    barred = {n: why for n, s in found.items() if (why := may_exec(run.rights, s.namespace))}
+    for why in dict.fromkeys(barred.values()):
+        run.gap("entering nodes", why, _NODE_TABLES)
+    pods = may_probe(run.rights, run.options.probe_namespace)
+    if pods and Wave.PROBE_PODS in run.needs:
+        run.gap("probe pods", pods, _POD_TABLES)
+    return _Denied(frozenset(barred), pods)
 
 
 def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
@@ -225,11 +218,10 @@ def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -
     there = tuple(f for f in flows if f.vantage.kind is not VantageKind.MACHINE)
     with ThreadPoolExecutor(_WORKERS) as pool:
         own = pool.submit(lambda: list(pool.map(observe, here)))
-        seen, gaps = measure(shells, there, run.options.note)
+        seen, missed = measure(shells, there, run.options.note)
         seen = [*seen, *own.result()]
     run.seen(seen)
-    for gap in gaps:
-        run.gap(gap.needs, gap.reason, _MEASURED, essential=gap.essential)
+    run.records.extend(missed)
     return seen
 
 
@@ -253,15 +245,21 @@ def _pods(
         use(ProbePodSet())
 
 
-def _note_missing(run: _Run, world: World, entered: dict[str, Shell], started: ProbePodSet) -> None:
+def _note_missing(
+    run: _Run,
+    world: World,
+    entered: dict[str, Shell],
+    started: ProbePodSet,
+    denied: _Denied,
+) -> None:
     """Write down which vantages are missing, and why."""
     pods = {p.node for p in started.running(host=False)}
     reasons, hosts = started.missing(host=False), started.missing(host=True)
     for node in world.linux:
-        if Wave.PROBE_PODS in run.needs and node.name not in pods:
+        if Wave.PROBE_PODS in run.needs and not denied.pods and node.name not in pods:
             reason = reasons.get(node.name, "the node is not Ready")
             run.gap(f"a probe pod on {node.name}", reason, _POD_TABLES)
-        if Wave.NODE in run.needs and node.name not in entered:
+        if Wave.NODE in run.needs and node.name not in {*denied.nodes, *entered}:
             reason = "no ready kube-flannel pod there to enter"
             tried = hosts.get(node.name, "")
             if tried:

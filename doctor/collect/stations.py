@@ -1,19 +1,19 @@
 """Stations: where the relay can run, and what is read inside a node."""
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from doctor.bundle.schema import CommandOutput, NodeRecord
+from doctor.bundle.schema import CommandOutput, GapRecord, NodeRecord
 from doctor.collect.kube import Api
 from doctor.collect.pod_manifest import CONTAINER
 from doctor.collect.probe_pods import ProbePodSet
 from doctor.collect.shells import PodShell, Shell
 from doctor.evidence.states import flannel
+from doctor.evidence.tables import tables_of
 from doctor.evidence.world import World
-from doctor.model.flow import Flow, Observation, Vantage, VantageKind
+from doctor.model.flow import Flow, FlowKind, Observation, Vantage, VantageKind
 from doctor.model.verdict import Gap
-from doctor.probe.relay import read_frames, read_observations, script
+from doctor.probe.relay import Reading, read_frames, read_observations, script
 
 __all__ = ["measure", "node_shells", "pod_shells", "read_node"]
 
@@ -28,9 +28,10 @@ _READINGS = {
     "subnet.env": "cat /run/flannel/subnet.env",
 }
 _MARK = "@@wwwm "
+_ESSENTIAL = (FlowKind.TCP, FlowKind.DNS_UDP, FlowKind.DNS_TCP, FlowKind.HTTP)
 
 
-def node_shells(api: Api, world: World) -> dict[str, Shell]:
+def node_shells(api: Api, world: World) -> dict[str, PodShell]:
     """Find a resident pod on each node's own network that has a shell: flannel's."""
     return {
         p.node: PodShell(
@@ -95,37 +96,48 @@ def _outputs(text: str) -> list[CommandOutput]:
 
 def measure(
     shells: dict[Vantage, Shell], flows: tuple[Flow, ...], note: Callable[[str], None]
-) -> tuple[list[Observation], list[Gap]]:
+) -> tuple[list[Observation], list[GapRecord]]:
     """Run flows where they start, one script per vantage, vantages in parallel.
 
     Flows whose vantage has no shell are left out: the planner asks for none.
+
+    Returns:
+        What was seen, and what was not, for the tables that miss it.
     """
     by_vantage: dict[Vantage, list[Flow]] = {}
     for flow in flows:
         by_vantage.setdefault(flow.vantage, []).append(flow)
     jobs = [(shells[v], tuple(f)) for v, f in by_vantage.items() if v in shells]
     observations: list[Observation] = []
-    gaps: list[Gap] = []
+    missed: list[GapRecord] = []
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for seen, gap in pool.map(lambda job: _relay(*job), jobs):
-            observations.extend(seen)
-            gaps.extend(gap)
+        for shell, reading in pool.map(lambda job: (job[0], _relay(*job)), jobs):
+            observations.extend(reading.observations)
+            missed.extend(_missed(shell, reading))
     note(f"{len(observations)} probes answered or failed")
-    return observations, gaps
+    return observations, missed
 
 
-def _relay(shell: Shell, flows: tuple[Flow, ...]) -> tuple[list[Observation], list[Gap]]:
+def _relay(shell: Shell, flows: tuple[Flow, ...]) -> Reading:
     """Run the flows of one vantage."""
     answer = shell.run(script(flows), _EXEC_SECONDS)
     frames = read_frames(answer.stdout) if not answer.reason else None
-    where = f"probes from {shell.vantage}"
     if frames is None:
         reason = answer.reason or f"the relay broke off: {answer.stderr[:200]}"
-        return [], [Gap(needs=where, reason=reason)]
-    reading = read_observations(flows, frames)
-    reasons = Counter(reason for _, reason in reading.unseen)
-    gaps = [
-        Gap(needs=where, reason=f"{n} of {len(flows)}: {reason}", essential=False)
-        for reason, n in reasons.items()
-    ]
-    return list(reading.observations), gaps
+        return Reading((), tuple((f, reason) for f in flows))
+    return read_observations(flows, frames)
+
+
+def _missed(shell: Shell, reading: Reading) -> Iterator[GapRecord]:
+    """Say what was not seen, by reason: of connections and queries nothing else takes the place."""
+    reasons: dict[str, list[Flow]] = {}
+    for flow, reason in reading.unseen:
+        reasons.setdefault(reason, []).append(flow)
+    for reason, flows in reasons.items():
+        kinds = ", ".join(sorted({f.kind.value for f in flows}))
+        gap = Gap(
+            needs=f"{kinds} from {shell.vantage}",
+            reason=reason,
+            essential=any(f.kind in _ESSENTIAL for f in flows),
+        )
+        yield GapRecord(gap=gap, tables=tables_of(f.purpose for f in flows))

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from doctor.bundle.schema import FlowRecord, GapRecord, ProxyRecord, Record
+from doctor.bundle.schema import FlowRecord, ProxyRecord, Record
 from doctor.collect.flow import is_address
 from doctor.collect.flows_site import plan_targets, plan_upstreams
 from doctor.collect.proxy_host import find_proxy, is_local
@@ -92,9 +92,8 @@ def _observed(shell: Shell, flows: tuple[Flow, ...]) -> Iterable[Record]:
     if shell.vantage.kind is VantageKind.MACHINE:
         with ThreadPoolExecutor(_WORKERS) as pool:
             return [FlowRecord(observation=o) for o in pool.map(observe, flows)]
-    seen, gaps = measure({shell.vantage: shell}, flows, lambda _line: None)
-    missing = [GapRecord(gap=g, tables=("Proxy",)) for g in gaps]
-    return [*(FlowRecord(observation=o) for o in seen), *missing]
+    seen, missed = measure({shell.vantage: shell}, flows, lambda _line: None)
+    return [*(FlowRecord(observation=o) for o in seen), *missed]
 
 
 def _upstreams(

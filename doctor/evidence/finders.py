@@ -10,6 +10,8 @@ from doctor.model.kube import Container, DaemonSet, Deployment, IngressClass, Po
 from doctor.parse.flannel_conf import NetConf, parse_net_conf
 
 __all__ = [
+    "CONFIGMAPS",
+    "config_keys",
     "coredns_service",
     "flannel_conf",
     "flannel_config_keys",
@@ -21,8 +23,29 @@ __all__ = [
     "speakers",
 ]
 
+CONFIGMAPS = {
+    "configmaps:flannel": "kube-flannel-cfg",
+    "configmaps:kube-proxy": "kube-proxy",
+    "configmaps:coredns": "coredns",
+}
+"""The sources that are single ConfigMaps, and the names that their manifests give them."""
 
 _DNS_PORT = 53
+
+
+def config_keys(world: World, source: str) -> tuple[str, ...]:
+    """Name the ConfigMaps that a source means in this cluster: each stands beside its program."""
+    match source:
+        case "configmaps:flannel":
+            return flannel_config_keys(world)
+        case "configmaps:kube-proxy":
+            daemonset = kube_proxy_daemonset(world)
+            return (f"{daemonset.namespace}/{CONFIGMAPS[source]}",) if daemonset else ()
+        case "configmaps:coredns":
+            service = coredns_service(world)
+            return (f"{service.namespace}/{CONFIGMAPS[source]}",) if service else ()
+        case _:
+            return ()
 
 
 def _repository(image: str) -> str:
@@ -51,7 +74,8 @@ def flannel_daemonsets(world: World) -> tuple[DaemonSet, ...]:
 
 def flannel_config_keys(world: World) -> tuple[str, ...]:
     """Name the ConfigMaps that may hold flannel's net-conf.json: the manifest's name, its place."""
-    return tuple(sorted({f"{d.namespace}/kube-flannel-cfg" for d in flannel_daemonsets(world)}))
+    name = CONFIGMAPS["configmaps:flannel"]
+    return tuple(sorted({f"{d.namespace}/{name}" for d in flannel_daemonsets(world)}))
 
 
 def flannel_conf(world: World) -> tuple[str, NetConf | None]:

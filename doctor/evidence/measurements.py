@@ -14,6 +14,8 @@ from doctor.bundle.schema import (
 from doctor.evidence.topology import overlay, topology
 from doctor.evidence.world import World
 from doctor.model.evidence import (
+    DnsFlows,
+    DnsService,
     EgressFlows,
     Measured,
     Mesh,
@@ -23,6 +25,7 @@ from doctor.model.evidence import (
     Proxy,
     TargetFlows,
 )
+from doctor.model.failure import Failure
 from doctor.model.flow import Observation, Purpose
 from doctor.model.kube import Pod
 from doctor.model.node import NodeNetwork
@@ -39,6 +42,19 @@ __all__ = [
     "node_networks",
     "probe_pods",
 ]
+
+
+_BELOW_DNS = frozenset(
+    {
+        Failure.CONNECTION_REFUSED,
+        Failure.CONNECTION_RESET,
+        Failure.NO_ROUTE,
+        Failure.NETWORK_UNREACHABLE,
+        Failure.HOST_PROHIBITED,
+        Failure.PORT_UNREACHABLE,
+    }
+)
+"""How a query fails whatever name it asks for."""
 
 
 class Measurements:
@@ -71,6 +87,24 @@ class Measurements:
     def table(self, kind: type[Measured], *purposes: Purpose) -> Measured:
         """Build a plain table of observations."""
         return kind(observations=self.of(*purposes), gaps=self._world.table_gaps(kind.__name__))
+
+    def dns(self, service: DnsService) -> DnsFlows:
+        """Build the queries to the cluster's DNS.
+
+        They ask for a name in the cluster domain. Where that is only guessed and nowhere answered,
+        the name may not exist: CoreDNS then asks elsewhere, and may come back with any error, or
+        not in time. Such failures tell nothing, and are left out.
+        """
+        seen = self.of(Purpose.DNS, Purpose.DNS_CONTROL)
+        gaps = self._world.table_gaps("DnsFlows")
+        asked = [o for o in seen if o.flow.purpose is Purpose.DNS]
+        if not service.guessed or not asked or any(o.ok for o in asked):
+            return DnsFlows(observations=seen, gaps=gaps)
+        reason = f"no Corefile could be read, and nothing answers for {service.domain}"
+        return DnsFlows(
+            observations=tuple(o for o in seen if o not in asked or o.failure in _BELOW_DNS),
+            gaps=(*gaps, Gap(needs="the cluster domain", reason=reason)),
+        )
 
     def mesh(self) -> Mesh:
         """Build the mesh."""

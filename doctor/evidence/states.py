@@ -58,6 +58,15 @@ _WEBHOOK_KINDS = {
     "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
 }
 _SANDBOX = "FailedCreatePodSandBox"
+_METALLB = (
+    "services",
+    "pods",
+    "deployments",
+    "ipaddresspools",
+    "l2advertisements",
+    "bgpadvertisements",
+    "events:services",
+)
 
 
 def nodes(world: World) -> Nodes:
@@ -138,20 +147,22 @@ def dns_service(world: World) -> DnsService:
         for p in c.ports or ()
         if p.protocol == "TCP" and p.container_port != _DNS_PORT
     }
+    domain = _domain(world, service.namespace)
     return DnsService(
         gaps=gaps,
         backend=backend,
-        domain=_domain(world, service.namespace),
+        domain=domain or "cluster.local",
+        guessed=not domain,
         control_port=max(ports, default=0),
     )
 
 
 def _domain(world: World, namespace: str) -> str:
-    """Read the cluster domain from the Corefile's kubernetes line."""
+    """Read the cluster domain from the Corefile's kubernetes line; empty where it is not there."""
     found = world.configmap(f"{namespace}/coredns")
     words = ((found.data or {}).get("Corefile", "") if found else "").split()
     zones = words[words.index("kubernetes") + 1 :] if "kubernetes" in words else []
-    return next((z for z in zones if "arpa" not in z and z != "{"), "cluster.local")
+    return next((z for z in zones if "arpa" not in z and z != "{"), "")
 
 
 def webhooks(world: World) -> Webhooks:
@@ -224,7 +235,7 @@ def ingresses(world: World) -> Ingresses:
 
 def backends(world: World) -> Backends:
     """Build the table of Services that targets cross."""
-    gaps = world.gaps("services", "endpointslices", "pods")
+    gaps = world.gaps("services", "endpointslices", "pods", "ingresses")
     referrers: dict[tuple[str, str], list[str]] = defaultdict(list)
     table = ingresses(world)
     for item in relevant(world, table.items):
@@ -261,9 +272,7 @@ def _rule_backends(world: World, item: Ingress) -> list[RuleBackend]:
 
 def load_balancers(world: World) -> LoadBalancers:
     """Build the state of MetalLB and of the Services that want an address."""
-    gaps = world.gaps(
-        "services", "ipaddresspools", "l2advertisements", "bgpadvertisements", "events:services"
-    )
+    gaps = world.gaps(*_METALLB)
     controllers = metallb_controllers(world)
     talkers = speakers(world)
     installed = bool(controllers or talkers) and world.served("ipaddresspools")
@@ -273,13 +282,12 @@ def load_balancers(world: World) -> LoadBalancers:
         if s.spec.type == "LoadBalancer" and not s.spec.load_balancer_class
     )
     if not services:
-        return LoadBalancers(
-            gaps=gaps, absent="no Service of type LoadBalancer" if not gaps else ""
-        )
+        read = not world.gaps("services")
+        return LoadBalancers(gaps=gaps, absent="no Service of type LoadBalancer" if read else "")
     if not installed and any(s.vips for s in services):
-        return LoadBalancers(
-            gaps=gaps, absent="another load balancer than MetalLB assigns addresses"
-        )
+        seen = not world.gaps("pods", "deployments")
+        other = "another load balancer than MetalLB assigns addresses"
+        return LoadBalancers(gaps=gaps, absent=other if seen else "")
     labels = [(w.namespace, w.spec.template.metadata.labels) for w in controllers]
     return LoadBalancers(
         gaps=gaps,

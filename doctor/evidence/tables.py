@@ -1,6 +1,6 @@
 """Which table is built how, and of what: the one place that knows both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar, cast
@@ -10,6 +10,7 @@ import msgspec
 from doctor.bundle.schema import Bundle
 from doctor.evidence import measurements, states
 from doctor.evidence.certificates import webhook_certificates
+from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
 from doctor.evidence.world import World
 from doctor.model import evidence as model
@@ -17,7 +18,7 @@ from doctor.model.evidence import Evidence
 from doctor.model.flow import Observation, Purpose
 from doctor.model.verdict import Gap
 
-__all__ = ["TABLES", "Source", "Table", "Tables", "Wave", "needs_of"]
+__all__ = ["TABLES", "Source", "Table", "Tables", "Wave", "needs_of", "tables_of"]
 
 E = TypeVar("E", bound=Evidence)
 
@@ -74,15 +75,18 @@ _PLANNED_FROM = frozenset({*_PODS, "deployments", "daemonsets", "ingresses", "ip
 
 
 class Table(msgspec.Struct, frozen=True):
-    """How a table is built, and what must be gathered for it."""
+    """How a table is built, what must be gathered for it, and which flows it is made of."""
 
     build: Callable[["Tables"], Evidence]
     sources: tuple[Source, ...]
+    purposes: tuple[Purpose, ...] = ()
 
 
-def _plain(kind: type[model.Measured], *purposes: Purpose) -> Callable[["Tables"], Evidence]:
-    """Build a table that holds observations and nothing else."""
-    return lambda tables: tables.measured.table(kind, *purposes)
+def _plain(
+    kind: type[model.Measured], purposes: tuple[Purpose, ...], sources: tuple[Source, ...]
+) -> Table:
+    """Describe a table that holds observations and nothing else."""
+    return Table(lambda tables: tables.measured.table(kind, *purposes), sources, purposes)
 
 
 TABLES: dict[type[Evidence], Table] = {
@@ -92,51 +96,76 @@ TABLES: dict[type[Evidence], Table] = {
         lambda t: measurements.node_networks(t.world), (*_FLANNEL, Wave.NODE)
     ),
     model.ProbePods: Table(lambda t: measurements.probe_pods(t.world), _PROBING),
-    model.Mesh: Table(lambda t: t.measured.mesh(), (*_PROBING, Wave.MESH)),
+    model.Mesh: Table(
+        lambda t: t.measured.mesh(),
+        (*_PROBING, Wave.MESH),
+        (Purpose.UNDERLAY, Purpose.MESH, Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE),
+    ),
     model.DnsService: Table(lambda t: states.dns_service(t.world), _DNS),
     model.DnsFlows: Table(
-        _plain(model.DnsFlows, Purpose.DNS, Purpose.DNS_CONTROL), (*_PROBING, *_DNS, Wave.DNS)
+        lambda t: t.measured.dns(t.get(model.DnsService)),
+        (*_PROBING, *_DNS, Wave.DNS),
+        (Purpose.DNS, Purpose.DNS_CONTROL),
     ),
     model.KubeProxy: Table(
         lambda t: states.kube_proxy(t.world),
         ("nodes", "pods", "daemonsets", "configmaps:kube-proxy"),
     ),
-    model.ServiceIpFlows: Table(
-        _plain(model.ServiceIpFlows, Purpose.SERVICE_IP, Purpose.API_DIRECT),
+    model.ServiceIpFlows: _plain(
+        model.ServiceIpFlows,
+        (Purpose.SERVICE_IP, Purpose.API_DIRECT),
         (*_PROBING, Wave.SERVICE_IP),
     ),
     model.Webhooks: Table(lambda t: states.webhooks(t.world), _WEBHOOKS),
-    model.WebhookFlows: Table(
-        _plain(model.WebhookFlows, Purpose.WEBHOOK),
+    model.WebhookFlows: _plain(
+        model.WebhookFlows,
+        (Purpose.WEBHOOK,),
         (*_FLANNEL, *_WEBHOOKS, Wave.WEBHOOK, Wave.NODE),
     ),
     model.WebhookCertificates: Table(
         lambda t: webhook_certificates(t.world, t.measured.of(Purpose.WEBHOOK_TLS)),
         (*_FLANNEL, *_WEBHOOKS, Wave.WEBHOOK, Wave.NODE),
+        (Purpose.WEBHOOK_TLS,),
     ),
     model.Backends: Table(lambda t: states.backends(t.world), _BACKENDS),
-    model.BackendFlows: Table(
-        _plain(model.BackendFlows, Purpose.BACKEND, Purpose.READINESS),
+    model.BackendFlows: _plain(
+        model.BackendFlows,
+        (Purpose.BACKEND, Purpose.READINESS),
         (*_PROBING, *_BACKENDS, Wave.BACKEND),
     ),
     model.LoadBalancers: Table(lambda t: states.load_balancers(t.world), _METALLB),
-    model.VipFlows: Table(
-        _plain(model.VipFlows, Purpose.VIP_ARP, Purpose.ARP_CONTROL, Purpose.VIP),
+    model.VipFlows: _plain(
+        model.VipFlows,
+        (Purpose.VIP_ARP, Purpose.ARP_CONTROL, Purpose.VIP),
         (*_FLANNEL, *_TARGETS, Wave.NODE, Wave.VIP),
     ),
     model.Ingresses: Table(lambda t: states.ingresses(t.world), _INGRESS),
-    model.IngressFlows: Table(
-        _plain(model.IngressFlows, Purpose.INGRESS), (*_FLANNEL, *_INGRESS, Wave.NODE, Wave.INGRESS)
+    model.IngressFlows: _plain(
+        model.IngressFlows, (Purpose.INGRESS,), (*_FLANNEL, *_INGRESS, Wave.NODE, Wave.INGRESS)
     ),
-    model.TargetFlows: Table(lambda t: t.measured.targets(), (*_TARGETS, Wave.TARGET)),
-    model.Proxy: Table(lambda t: t.measured.proxy(), (*_TARGETS, Wave.TARGET, Wave.PROXY)),
-    model.EgressFlows: Table(lambda t: t.measured.egress(), (*_PROBING, *_DNS, Wave.EGRESS)),
+    model.TargetFlows: Table(
+        lambda t: t.measured.targets(), (*_TARGETS, Wave.TARGET), (Purpose.TARGET,)
+    ),
+    model.Proxy: Table(
+        lambda t: t.measured.proxy(), (*_TARGETS, Wave.TARGET, Wave.PROXY), (Purpose.UPSTREAM,)
+    ),
+    model.EgressFlows: Table(
+        lambda t: t.measured.egress(),
+        (*_PROBING, *_DNS, Wave.EGRESS),
+        (Purpose.EGRESS, Purpose.EGRESS_NAME),
+    ),
 }
 
 
 def needs_of(kinds: tuple[type[Evidence], ...]) -> frozenset[Source]:
     """Return all that must be gathered for some tables."""
     return frozenset(s for kind in kinds for s in TABLES[kind].sources)
+
+
+def tables_of(purposes: Iterable[Purpose]) -> tuple[str, ...]:
+    """Name the tables that miss something where flows of these purposes were not seen."""
+    asked = frozenset(purposes)
+    return tuple(k.__name__ for k, t in TABLES.items() if asked & set(t.purposes))
 
 
 class Tables:
@@ -156,15 +185,22 @@ class Tables:
         """Return one table."""
         if kind not in self._built:
             table = TABLES[kind].build(self)
-            if isinstance(table, model.Measured):
-                table = msgspec.structs.replace(table, gaps=(*table.gaps, *self._unread(kind)))
-            self._built[kind] = table
+            gaps = (*table.gaps, *self._unread(kind, {g.needs for g in table.gaps}))
+            self._built[kind] = msgspec.structs.replace(table, gaps=gaps)
         return cast("E", self._built[kind])
 
-    def _unread(self, kind: type[Evidence]) -> tuple[Gap, ...]:
-        """Say which objects could not be read that flows are planned from."""
-        planned = [s for s in TABLES[kind].sources if s in _PLANNED_FROM]
-        return self.world.gaps(*dict.fromkeys(planned))
+    def _unread(self, kind: type[Evidence], said: set[str]) -> Iterator[Gap]:
+        """Say which objects could not be read, and were not said to be already.
+
+        What flows are planned from is essential to a table of flows; of all else, the builder of a
+        table knows what it cannot do without.
+        """
+        for source in dict.fromkeys(TABLES[kind].sources):
+            planned = issubclass(kind, model.Measured) and source in _PLANNED_FROM
+            keys = (f"configmaps/{k}" for k in config_keys(self.world, source))
+            for gap in self.world.gaps(source, *keys):
+                if gap.needs not in said:
+                    yield msgspec.structs.replace(gap, essential=planned)
 
     def observations(self) -> tuple[Observation, ...]:
         """Return every observation, whatever table it is in."""

@@ -284,11 +284,13 @@ class DnsService(Evidence, frozen=True, kw_only=True):
     Args:
         backend: Service, endpoints, pods and workloads; None where no DNS Service was found.
         domain: The cluster domain.
+        guessed: Whether that is only the usual one, because no Corefile could be read.
         control_port: A TCP port other than 53 that CoreDNS's pods declare; 0 if none.
     """
 
     backend: Backend | None = None
     domain: str = "cluster.local"
+    guessed: bool = False
     control_port: int = 0
 
 

@@ -1,10 +1,13 @@
 """X.509 certificates: what they say, and whether an authority vouches for them."""
 
 import base64
+import contextlib
+import warnings
 from collections.abc import Iterator
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 
 from doctor.model.certificate import Certificate
 
@@ -80,7 +83,8 @@ def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 def _load(der: str) -> x509.Certificate | None:
     """Decode one certificate."""
     try:
-        return x509.load_der_x509_certificate(base64.b64decode(der, validate=True))
+        with _tolerant():
+            return x509.load_der_x509_certificate(base64.b64decode(der, validate=True))
     except (ValueError, UnsupportedAlgorithm):
         return None
 
@@ -88,9 +92,18 @@ def _load(der: str) -> x509.Certificate | None:
 def _bundle(text: str) -> list[x509.Certificate]:
     """Decode a bundle of authorities; empty where it cannot be read."""
     try:
-        return x509.load_pem_x509_certificates(base64.b64decode(text, validate=True))
+        with _tolerant():
+            return x509.load_pem_x509_certificates(base64.b64decode(text, validate=True))
     except (ValueError, UnsupportedAlgorithm):
         return []
+
+
+@contextlib.contextmanager
+def _tolerant() -> Iterator[None]:
+    """Take certificates as the API server does: controllers make some with a negative serial."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
 
 
 def _names(found: x509.Certificate) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import msgspec
 
 from doctor.model.flow import Flow, FlowKind, Observation
 from doctor.probe.relay_frames import Frame, Frames, Tools, read_frames
-from doctor.probe.relay_link import read_arp, read_ping
+from doctor.probe.relay_link import NO_RAW, read_arp, read_ping
 from doctor.probe.relay_script import Refusal, job_of, order, script
 from doctor.probe.relay_words import (
     read_connect,
@@ -174,4 +174,6 @@ def _lack(name: str, kind: str) -> str:
     """Say that a tool is missing, or of no known kind; empty where it is known."""
     if kind == "none":
         return f"{name} is missing in the image"
+    if kind == "barred":
+        return f"{name} {NO_RAW}"
     return f"{name} in the image is of no known kind" if kind == "unknown" else ""

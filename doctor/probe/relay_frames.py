@@ -26,8 +26,9 @@ class Tools(msgspec.Struct, frozen=True):
         udp: What carries UDP: ``nc``, ``bash`` or ``none``.
         encoding: How bytes are printed: ``base64``, ``od`` or ``none``.
         nslookup: ``nslookup``, ``small`` (takes no port and no time-out), ``unknown`` or ``none``.
-        ping: ``ping``, ``plain`` (cannot forbid fragments), ``unknown`` or ``none``.
-        arping: ``busybox``, ``iputils``, ``habets``, ``unknown`` or ``none``.
+        ping: ``ping``, ``plain`` (cannot forbid fragments), ``barred`` (may not even be started),
+            ``unknown`` or ``none``.
+        arping: ``busybox``, ``iputils``, ``habets``, ``barred``, ``unknown`` or ``none``.
         lacks: Names of small tools that are missing.
     """
 

@@ -9,7 +9,7 @@ from doctor.model.flow import Flow, Icmp, Observation
 from doctor.probe.relay_frames import Frame, Tools
 from doctor.probe.relay_words import said
 
-__all__ = ["read_arp", "read_ping"]
+__all__ = ["NO_RAW", "read_arp", "read_ping"]
 
 _SUMMARY = re.compile(r"(?am)^(\d{1,6}) packets transmitted, (\d{1,6}) (?:packets )?received")
 _ERROR = re.compile(r"(?am)^From (\d{1,3}(?:\.\d{1,3}){3}):? icmp_seq=\d{1,6} (.{1,100})$")
@@ -42,7 +42,7 @@ _LOCAL = (
 )
 _SENDING = ("sendmsg", "sendto", "connect:", "local error")
 _NOT_PERMITTED = ("not permitted", "permission denied", "net_raw", "lacking privilege")
-_NO_RAW = "is not permitted here: the container has no NET_RAW"
+NO_RAW = "is not permitted here: the container has no NET_RAW"
 
 
 def read_ping(flow: Flow, frame: Frame, tools: Tools) -> Observation | str:
@@ -58,7 +58,7 @@ def read_ping(flow: Flow, frame: Frame, tools: Tools) -> Observation | str:
         if refused is not None:
             return _observation(flow, frame, refused, (1, 0), _detail(text))
         if any(w in text.lower() for w in _NOT_PERMITTED):
-            return f"ping {_NO_RAW}, and net.ipv4.ping_group_range leaves its user out"
+            return f"ping {NO_RAW}"
         return f"ping said: {said(frame)}"
     if flow.size and tools.ping == "plain":
         return _unforbidden(flow, frame, counted)
@@ -165,5 +165,5 @@ def read_arp(flow: Flow, frame: Frame, tools: Tools) -> Observation | str:
         return Observation(flow=flow, failure=Failure.ARP_UNANSWERED, seconds=frame.seconds, lost=1)
     text = f"{frame.stdout}\n{frame.stderr}".lower()
     if any(w in text for w in _NOT_PERMITTED):
-        return f"arping {_NO_RAW}"
+        return f"arping {NO_RAW}"
     return f"arping ({tools.arping}) said: {said(frame)}"

@@ -79,6 +79,7 @@ return $_r
 if timeout 1 sh -c : >/dev/null 2>&1; then T=timeout
 elif timeout -t 1 sh -c : >/dev/null 2>&1; then T='timeout -t'
 else T=limit; fi
+barred() { case $h in *'not permitted'*|*'ermission denied'*) eval $1=barred;; *) there $2 && eval $1=unknown;; esac; }
 usage() { ($T 2 "$@") >"$d/h" 2>&1 </dev/null; h=$(head -c 4096 "$d/h"); }
 """
 
@@ -168,7 +169,7 @@ esac
 PING = """\
 P=none I=
 usage ping -h
-case $h in *'-M '*) P=ping;; *BusyBox*) P=plain;; *) there ping && P=unknown;; esac
+case $h in *'-M '*) P=ping;; *BusyBox*) P=plain;; *) barred P ping;; esac
 case $h in *'-i '*) I='-i 0.2';; esac
 pings() {
 [ -z "$I" ] && [ $2 -gt 3 ] && set -- $1 3 $3
@@ -191,7 +192,7 @@ case $h in
 *Habets*) A=habets;;
 *BusyBox*) A=busybox;;
 *'-I <device>'*|*'-I device'*) A=iputils;;
-*) there arping && A=unknown;;
+*) barred A arping;;
 esac
 arp() {
 case $A in

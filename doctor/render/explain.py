@@ -8,6 +8,7 @@ import msgspec
 
 from doctor.contract import SECTIONS, Check
 from doctor.model.finding import Code, Role
+from doctor.model.rights import Needs
 from doctor.render.text import cells, inert
 
 __all__ = ["Section", "explain_check", "explain_code", "list_checks", "sections"]
@@ -42,24 +43,35 @@ def sections(docs: str) -> tuple[Section, ...]:
     return tuple(Section(title, body) for title, body in bodies if body.strip())
 
 
-def explain_check(check: Check, *, width: int = _WIDTH) -> str:
+def explain_check(check: Check, needs: Needs, *, width: int = _WIDTH) -> str:
     """Write the page of a check.
 
     Args:
         check: The check.
+        needs: What it takes to get its evidence.
         width: Columns of the terminal.
     """
     codes = [line for code in check.codes for line in _code(code, width)]
+    parts = (*sections(check.docs), _needs(needs))
     return _page(
         [
             f"{inert(check.id)} ({check.link.value})",
             *_paragraph(check.title, width, "  "),
-            *_prose(sections(check.docs), width),
+            *_prose(parts, width),
             "",
             "Codes",
             *codes,
         ]
     )
+
+
+def _needs(needs: Needs) -> Section:
+    """Write what has to be allowed, tier by tier."""
+    tier = f"Tier {needs.answers}"
+    tier += f"; with tier {needs.more} it says more" if needs.more is not needs.answers else ""
+    rules = [f"- {role.tier}: {rule}" for role in needs.roles for rule in role.rules]
+    command = f"`wwwm-doctor rbac --tier {needs.more} --for {needs.id}` prints the roles."
+    return Section("Needs", "\n\n".join((f"{tier}. {command}", "\n".join(rules))))
 
 
 def explain_code(code: Code, checks: Sequence[Check], *, width: int = _WIDTH) -> str:

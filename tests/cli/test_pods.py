@@ -49,22 +49,30 @@ def test_images_says_what_would_be_used_and_only_lists(cluster: FakeCluster, con
     done = doctor("images", "--kubeconfig", config)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[:2] == ["n0", "  registry.example/busybox:1"]
-    assert {method for method, _ in cluster.log} == {"GET"}
-    assert len(cluster.log) == 4, "the version and three LISTs"
+    (asked,) = cluster.asked("POST")
+    assert asked.endswith("/selfsubjectrulesreviews")
+    assert len(cluster.log) == 5, "the version, a review of rights, and three LISTs"
+    assert {method for method, _ in cluster.log} == {"GET", "POST"}
 
 
 def test_images_says_what_it_could_not_read(cluster: FakeCluster, config: str) -> None:
     cluster.refuse = lambda _m, path: (403, {"message": "no"}) if "/pods" in path else None
     done = doctor("images", "--kubeconfig", config)
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == "not read: api:pods: no"
+    assert done.stdout.splitlines()[-1] == (
+        "not read: api:pods: may not list pods (core) in all namespaces;"
+        " wwwm-doctor rbac prints the role"
+    )
 
 
 def test_images_without_nodes_to_read_is_one_line(cluster: FakeCluster, config: str) -> None:
     cluster.refuse = lambda _m, path: (403, {"message": "no"}) if "/nodes" in path else None
     done = doctor("images", "--kubeconfig", config)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "wwwm-doctor: the nodes cannot be listed: no\n"
+    assert done.stderr == (
+        "wwwm-doctor: the nodes cannot be listed: may not list nodes (core);"
+        " wwwm-doctor rbac prints the role\n"
+    )
 
 
 def leave(cluster: FakeCluster) -> None:

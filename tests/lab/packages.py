@@ -10,6 +10,8 @@ from typing import Final
 from tests.lab.shell import LabError, run
 
 PACKAGES: Final = (
+    "arping",
+    "bind9-dnsutils",
     "busybox-static",
     "conntrack",
     "containerd",
@@ -24,6 +26,9 @@ PACKAGES: Final = (
     "iputils-ping",
     "libc6-dev",
     "mount",
+    "ncat",
+    "netcat-openbsd",
+    "netcat-traditional",
     "nftables",
     "nginx-light",
     "openssh-client",

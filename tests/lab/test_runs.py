@@ -15,6 +15,7 @@ pytestmark = pytest.mark.lab
 
 _DNS_RESOURCES = frozenset(
     {
+        "apiservices",
         "configmaps",
         "daemonsets",
         "deployments",
@@ -23,6 +24,7 @@ _DNS_RESOURCES = frozenset(
         "namespaces",
         "nodes",
         "pods",
+        "selfsubjectrulesreviews",
         "services",
     }
 )

@@ -132,6 +132,8 @@ INSTALLED = [
     Case("reached by external IPs", (nobody(BY_HAND),)),
     Case("nobody wants one", (nobody(OTHER, service(KEY)),)),
     Case("services not all listed", (nobody(PENDING, gaps=gap("services")),)),
+    Case("nobody seen, as pods were not listed", (nobody(PENDING, gaps=gap("pods")),)),
+    Case("nor workloads", (nobody(PENDING, gaps=gap("deployments")),)),
     Case(
         "controller down and pending",
         (table(services=(PENDING,), controller=(DOWN,)),),
@@ -148,6 +150,7 @@ INSTALLED = [
         folds=["service:metallb-system/metallb-webhook-service"],
     ),
     Case("pods not listed", (table(controller=(), gaps=gap("pods")),)),
+    Case("workloads not listed", (table(controller=(), gaps=gap("deployments")),)),
     Case("nothing of it known", (table(controller=(), controllers=(), speakers=()),)),
 ]
 

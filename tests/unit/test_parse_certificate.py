@@ -92,6 +92,20 @@ def test_nothing_is_said_of_what_cannot_be_read() -> None:
     assert parse_certificate("AAAA") is None
 
 
+def test_a_serial_number_below_zero_is_taken_as_it_is() -> None:
+    """The rules forbid it, some controllers make it, and the API server accepts it."""
+    raw = base64.b64decode(der(ROOT))
+    negative = raw.replace(b"\x02\x01\x07", b"\x02\x01\x87", 1)
+    assert negative != raw
+    text = base64.b64encode(negative).decode()
+    found = parse_certificate(text)
+    assert found is not None
+    assert found.subject == "CN=root"
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(negative)
+    authorities = base64.b64encode(pem + b"-----END CERTIFICATE-----\n").decode()
+    assert vouched_for((der(MIDDLE),), authorities) is True
+
+
 def test_a_circle_of_signatures_ends() -> None:
     one = made("x", ROOT_KEY, "y", MIDDLE_KEY)
     two = made("y", MIDDLE_KEY, "x", ROOT_KEY)

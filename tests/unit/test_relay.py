@@ -375,7 +375,7 @@ def test_a_script_that_is_stopped_leaves_nothing(some: Bench, number: signal.Sig
         assert running.stdout is not None
         assert b" tools " in running.stdout.readline()
         running.send_signal(number)
-        assert running.wait(timeout=10) != 0
+        assert running.wait(timeout=60) != 0
         running.stdout.close()
     assert list((some.folder / "tmp").iterdir()) == []
 

@@ -6,6 +6,8 @@ from doctor.contract import Check, check
 from doctor.model.evidence import DnsFlows
 from doctor.model.finding import Code, Finding, Role
 from doctor.model.link import Link
+from doctor.model.rights import Needs, Rule, Tier
+from doctor.model.rights import Role as Granted
 from doctor.render.explain import Section, explain_check, explain_code, list_checks, sections
 
 FILTERED = Code(
@@ -60,6 +62,15 @@ def ready(flows: DnsFlows) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (ready, udp_and_tcp)
+NEEDS = Needs(
+    "dns.udp-and-tcp",
+    Tier.READ,
+    Tier.EXEC,
+    (
+        Granted(Tier.READ, (Rule(("get",), ("",), ("configmaps",), ("coredns", "other")),)),
+        Granted(Tier.EXEC, (Rule(("get", "create"), ("", "apps"), ("pods/exec", "pods")),)),
+    ),
+)
 
 
 def test_sections_are_split_by_their_titles() -> None:
@@ -78,7 +89,7 @@ def test_a_title_inside_a_section_is_text() -> None:
 
 def test_the_page_of_a_check() -> None:
     assert (
-        explain_check(udp_and_tcp, width=60)
+        explain_check(udp_and_tcp, NEEDS, width=60)
         == """\
 dns.udp-and-tcp (dns)
   CoreDNS answers over UDP and TCP from every node
@@ -109,6 +120,13 @@ Remediation
 
 Sources
   https://kubernetes.io/docs/tasks/administer-cluster/dns-debugging-resolution/
+
+Needs
+  Tier read; with tier exec it says more. `wwwm-doctor rbac
+  --tier exec --for dns.udp-and-tcp` prints the roles.
+
+  - read: get configmaps (core) named coredns, other
+  - exec: get, create pods/exec, pods (core, apps)
 
 Codes
   DNS_UDP_FILTERED
@@ -189,6 +207,7 @@ def test_a_third_party_check_cannot_write_escapes() -> None:
         del flows
         yield from ()
 
-    pages = explain_check(odd) + explain_code(code, [odd]) + list_checks([odd])
+    needs = Needs(odd.id, Tier.READ, Tier.READ)
+    pages = explain_check(odd, needs) + explain_code(code, [odd]) + list_checks([odd])
     assert "\x1b" not in pages
     assert r"node.\x1b" in pages

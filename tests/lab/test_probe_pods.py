@@ -1,0 +1,377 @@
+"""Probe pods on a real cluster: started where they can be, and always removed."""
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+
+from tests.lab.faults import FAULTS
+from tests.lab.faults.runner import mend, put_in
+from tests.lab.images import COREDNS_TAG, REPOSITORY
+from tests.lab.lab import Lab
+from tests.lab.node import Node
+from tests.lab.patient import Said, doctor, examine, start
+from tests.lab.shell import poll
+
+pytestmark = pytest.mark.lab
+
+_LABEL: Final = ("-l", "app.kubernetes.io/managed-by=wwwm-doctor")
+_GIVEN: Final = "probes"
+_MOMENTS: Final = 10
+_APISERVICE: Final = "v1beta1.metrics.example"
+_NOBODY: Final = f"""
+apiVersion: apiregistration.k8s.io/v1
+kind: APIService
+metadata: {{name: {_APISERVICE}}}
+spec:
+  group: metrics.example
+  version: v1beta1
+  groupPriorityMinimum: 100
+  versionPriority: 100
+  insecureSkipTLSVerify: true
+  service: {{name: absent, namespace: default}}
+"""
+_QUOTA: Final = f"""
+apiVersion: v1
+kind: ResourceQuota
+metadata: {{name: none, namespace: {_GIVEN}}}
+spec: {{hard: {{pods: "0"}}}}
+"""
+_POLICY: Final = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: any, namespace: default}
+spec: {podSelector: {}, ingress: [{}]}
+"""
+
+
+def pods(lab: Lab) -> list[str]:
+    """The probe pods there are, wherever they are."""
+    return lab.kubectl("get", "pods", "-A", *_LABEL, "-o", "name").split()
+
+
+def namespaces(lab: Lab) -> list[str]:
+    """The namespaces of runs that nobody has told to go."""
+    items = json.loads(lab.kubectl("get", "namespaces", *_LABEL, "-o", "json"))["items"]
+    return [i["metadata"]["name"] for i in items if "deletionTimestamp" not in i["metadata"]]
+
+
+def nothing_is_left(lab: Lab) -> None:
+    """See that no pod is there, and no namespace but on its way out."""
+    assert pods(lab) == []
+    assert namespaces(lab) == []
+
+
+def reasons(said: Said) -> dict[str, str]:
+    """Why there was no probe pod, by node."""
+    gaps = [g for c in said.document["checks"] for g in c["gaps"]]
+    prefix = "a probe pod on "
+    return {
+        g["needs"].removeprefix(prefix): g["reason"] for g in gaps if g["needs"].startswith(prefix)
+    }
+
+
+def nodes_of_probe_pods(lab: Lab, since: int) -> set[str]:
+    """The nodes that pods were created for, by the API server's own record."""
+    made = [
+        e["objectRef"]["name"]
+        for e in lab.audit(since=since)
+        if e["verb"] == "create"
+        and e["stage"] == "ResponseComplete"
+        and e["objectRef"].get("resource") == "pods"
+        and "subresource" not in e["objectRef"]
+        and "dryRun" not in e["requestURI"]
+        and e["objectRef"].get("name", "").startswith("wwwm-doctor-")
+    ]
+    return set(made)
+
+
+def worker(lab: Lab) -> Node:
+    """A node that the API server does not run on, if there is one."""
+    return list(lab.nodes.values())[-1]
+
+
+def test_a_killed_run_leaves_only_what_cleanup_removes(lab: Lab) -> None:
+    """While it is alive, cleanup leaves its things alone; when it was killed, it removes them."""
+    with start(lab, "run") as run:
+        poll(lambda: pods(lab), seconds=30, what="the run's probe pods")
+        early = doctor(lab, "cleanup")
+        assert f"left alone: its run is alive: process {run.pid}" in early.stdout
+        assert early.returncode == 0
+        run.send_signal(signal.SIGSTOP)
+        run.kill()
+        run.communicate(timeout=60)
+    (namespace,) = namespaces(lab)
+    assert pods(lab)
+    done = doctor(lab, "cleanup")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"namespace {namespace}: removed: with " in done.stdout
+    nothing_is_left(lab)
+    assert lab.kubectl("get", "namespace", namespace, "--ignore-not-found") == ""
+
+
+def test_two_runs_at_once_do_not_meet(lab: Lab) -> None:
+    """Not in one namespace, either: each removes its own pods only."""
+    with given_namespace(lab):
+        option = ("--probe-namespace", _GIVEN)
+        with start(lab, "run", *option) as first, start(lab, "run", *option) as second:
+            said = [run.communicate(timeout=120) for run in (first, second)]
+        assert [first.returncode, second.returncode] == [0, 0], said
+    nothing_is_left(lab)
+
+
+@pytest.mark.parametrize("seed", range(_MOMENTS))
+def test_interrupted_at_any_moment_it_leaves_nothing(lab: Lab, seed: int) -> None:
+    """SIGINT and SIGTERM, from before anything is made until after it is removed."""
+    chosen = random.Random(seed)  # noqa: S311 - a moment, no secret
+    number = signal.SIGTERM if seed % 2 else signal.SIGINT
+    with start(lab, "run") as run:
+        time.sleep(chosen.uniform(0.6, 5.0))
+        run.send_signal(number)
+        out, said = run.communicate(timeout=60)
+    assert run.returncode in (0, 130, -number), (out, said)
+    if run.returncode == 130:
+        assert said.strip() == "wwwm-doctor: interrupted"
+    nothing_is_left(lab)
+
+
+@contextmanager
+def given_namespace(lab: Lab) -> Iterator[None]:
+    """A namespace that somebody else made, with a pod of theirs, restricted as can be."""
+    lab.kubectl("create", "namespace", _GIVEN)
+    try:
+        lab.kubectl("label", "namespace", _GIVEN, "pod-security.kubernetes.io/enforce=restricted")
+        yield
+    finally:
+        lab.kubectl("delete", "namespace", _GIVEN, "--wait=true")
+
+
+def changes(lab: Lab, since: int) -> list[tuple[str, str, str]]:
+    """What the doctor changed: verb, resource with its namespace, and name."""
+    proxy = lab.shape.proxy_address
+    return [
+        (
+            e["verb"],
+            f"{e['objectRef'].get('namespace', '')}/{e['objectRef']['resource']}",
+            e["objectRef"].get("name", ""),
+        )
+        for e in lab.audit(since=since)
+        if proxy in e.get("sourceIPs", [])
+        and e["stage"] == "ResponseComplete"
+        and e["verb"] not in ("get", "list")
+        and e["objectRef"].get("subresource") != "exec"
+    ]
+
+
+def test_in_a_given_namespace_only_its_own_pods_are_made_and_removed(lab: Lab) -> None:
+    """Nothing else in it is touched, and no namespace is made."""
+    with given_namespace(lab):
+        lab.kubectl("create", "configmap", "theirs", "-n", _GIVEN)
+        mark = lab.audit_mark()
+        said = examine(lab, "--probe-namespace", _GIVEN)
+        assert said.exit_code == 0, said.lines
+        seen = changes(lab, mark)
+        assert {(verb, where) for verb, where, _ in seen} == {
+            ("create", f"{_GIVEN}/pods"),
+            ("deletecollection", f"{_GIVEN}/pods"),
+        }
+        (collection,) = (
+            e["requestURI"]
+            for e in lab.audit(since=mark)
+            if e["verb"] == "deletecollection" and e["stage"] == "ResponseComplete"
+        )
+        assert "labelSelector=wwwm-doctor%2Frun%3D" in collection
+        assert lab.kubectl("get", "configmap", "theirs", "-n", _GIVEN, "-o", "name")
+    nothing_is_left(lab)
+
+
+def test_a_quota_is_evidence_at_once(lab: Lab) -> None:
+    """One creation is rehearsed, and none is tried for the other nodes."""
+    with given_namespace(lab):
+        lab.apply(_QUOTA)
+        status = ("-n", _GIVEN, "-o", "jsonpath={.status.hard.pods}")
+        poll(
+            lambda: lab.kubectl("get", "resourcequota", "none", *status) == "0",
+            seconds=30,
+            what="the quota to be in force",
+        )
+        mark = lab.audit_mark()
+        said = examine(lab, "--probe-namespace", _GIVEN)
+        assert said.exit_code == 5, said.lines
+        assert said.diagnoses == []
+        found = reasons(said)
+        assert found.keys() == {n.fqdn for n in lab.nodes.values()}
+        assert all("exceeded quota: none" in r for r in found.values())
+        assert [verb for verb, _, _ in changes(lab, mark)] == ["create"]
+    nothing_is_left(lab)
+
+
+@contextmanager
+def unavailable_apiservice(lab: Lab) -> Iterator[None]:
+    """An APIService whose Service has nobody behind it."""
+    lab.apply(_NOBODY)
+    path = 'jsonpath={.status.conditions[?(@.type=="Available")].status}'
+    try:
+        poll(
+            lambda: lab.kubectl("get", "apiservice", _APISERVICE, "-o", path) == "False",
+            seconds=30,
+            what="the APIService to be called unavailable",
+        )
+        yield
+    finally:
+        lab.kubectl("delete", "apiservice", _APISERVICE)
+
+
+def test_no_namespace_is_made_that_an_apiservice_would_keep(lab: Lab) -> None:
+    """While it is unavailable, a namespace sticks in Terminating; so ``default`` is used."""
+    with unavailable_apiservice(lab):
+        mark = lab.audit_mark()
+        said = examine(lab)
+        assert said.exit_code == 0, said.lines
+        (notice,) = [n for n in said.document["notices"] if _APISERVICE in n]
+        assert notice.endswith("probe pods ran in namespace default")
+        assert {where for _, where, _ in changes(lab, mark)} == {"default/pods"}
+        nothing_is_left(lab)
+        lab.apply(_POLICY)
+        try:
+            mark = lab.audit_mark()
+            said = examine(lab)
+        finally:
+            lab.kubectl("delete", "networkpolicy", "any", "-n", "default")
+        assert said.exit_code == 5, said.lines
+        assert all(_APISERVICE in r and "--probe-namespace" in r for r in reasons(said).values())
+        assert changes(lab, mark) == []
+
+
+def test_a_namespace_that_an_apiservice_keeps_is_said_to_be_stuck(lab: Lab) -> None:
+    """It is why none is made then. When the APIService has gone, so does the namespace."""
+    name = "wwwm-doctor-stuck"
+    lab.kubectl("create", "namespace", name)
+    lab.kubectl("label", "namespace", name, "app.kubernetes.io/managed-by=wwwm-doctor")
+    with unavailable_apiservice(lab):
+        done = doctor(lab, "cleanup", "--all")
+        assert done.returncode == 3, done.stdout
+        assert f"namespace {name}: stuck: Discovery failed for some groups" in done.stdout
+        assert "metrics.example/v1beta1" in done.stdout
+    poll(
+        lambda: lab.kubectl("get", "namespace", name, "--ignore-not-found") == "",
+        seconds=90,
+        what="the namespace to go after all",
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (f"{REPOSITORY}/coredns:{COREDNS_TAG}", 'exec: "sh": executable file not found'),
+        ("registry.invalid/absent:1", "ErrImageNeverPull"),
+    ],
+)
+def test_an_image_that_will_not_do_is_known_at_once_and_none_is_pulled(
+    lab: Lab, image: str, said: str
+) -> None:
+    """The kubelet says why, and nobody waits for a time-out."""
+    found = examine(lab, "--probe-image", image)
+    assert found.exit_code == 5, found.lines
+    assert all(said in r for r in reasons(found).values())
+    assert found.document["stats"]["seconds"] < 15
+    nothing_is_left(lab)
+
+
+@contextmanager
+def kept(undo: Callable[[], object]) -> Iterator[None]:
+    """Undo something in the end, whatever happens."""
+    try:
+        yield
+    finally:
+        undo()
+
+
+def test_a_cordoned_and_tainted_node_is_probed_all_the_same(lab: Lab) -> None:
+    """Nothing schedules probe pods, and they tolerate what kube-proxy does."""
+    name = worker(lab).fqdn
+    taint = "example.org/maintenance=true:NoSchedule"
+
+    def undo() -> None:
+        lab.kubectl("uncordon", name)
+        lab.kubectl("taint", "node", name, f"{taint}-")
+
+    with kept(undo):
+        lab.kubectl("cordon", name)
+        lab.kubectl("taint", "node", name, taint)
+        mark = lab.audit_mark()
+        said = examine(lab)
+        assert said.exit_code == 0, said.lines
+        assert len(nodes_of_probe_pods(lab, mark)) == len(lab.nodes)
+
+
+def test_a_kubelet_that_takes_no_notice_is_named(lab: Lab) -> None:
+    """Its node is still called Ready: what is not taken up in five seconds never will be."""
+    node = worker(lab)
+
+    def undo() -> None:
+        node.start_service("kubelet")
+        lab.wait_healthy()
+
+    with kept(undo):
+        node.stop_service("kubelet")
+        said = examine(lab)
+        found = reasons(said)
+        assert found == {node.fqdn: f"the kubelet of {node.fqdn} has not taken it up in 5 s"}
+        assert said.document["stats"]["seconds"] < 20
+        nothing_is_left(lab)
+
+
+def test_a_node_without_flannel_is_entered_through_a_host_network_pod(lab: Lab) -> None:
+    """It needs no pod network, and sees what of flannel there is: nothing."""
+    fault = FAULTS["flannel-not-on-node"]
+    try:
+        put_in(lab, fault)
+        before = examine(lab)
+        needs = f"entering node {worker(lab).fqdn}"
+        assert [
+            g for g in gaps(before) if g["needs"] == needs and "--allow-host-probe" in g["reason"]
+        ]
+        said = examine(lab, "--allow-host-probe")
+        assert not [g for g in gaps(said) if g["needs"] == needs], said.lines
+        assert said.codes[0] == "FLANNEL_NOT_ON_NODE", said.lines
+        assert said.document["stats"]["seconds"] < 20
+        nothing_is_left(lab)
+        absent = worker(lab).run("test", "-e", "/run/flannel/subnet.env", check=False)
+        assert absent.returncode != 0, "nothing was made on the node"
+    finally:
+        mend(lab, fault)
+
+
+def gaps(said: Said) -> list[dict[str, Any]]:
+    """All gaps of a result."""
+    return [g for c in said.document["checks"] for g in c["gaps"]]
+
+
+def test_images_only_lists(lab: Lab) -> None:
+    """It names flannel's image on every node, as that one runs there."""
+    mark = lab.audit_mark()
+    done = doctor(lab, "images")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert set(lines[0].split(", ")) == {n.fqdn for n in lab.nodes.values()}
+    assert "flannel" in lines[1]
+    assert changes(lab, mark) == []
+
+
+def test_a_stopped_run_is_still_alive(lab: Lab) -> None:
+    """A debugger or Ctrl-Z may hold it: it will go on, and needs its pods."""
+    with start(lab, "run") as run:
+        poll(lambda: pods(lab), seconds=30, what="the run's probe pods")
+        run.send_signal(signal.SIGSTOP)
+        done = doctor(lab, "cleanup", "--all")
+        assert "left alone: its run is alive" in done.stdout
+        run.send_signal(signal.SIGCONT)
+        out, said = run.communicate(timeout=120)
+    assert run.returncode == 0, (out, said)
+    nothing_is_left(lab)
