@@ -42,24 +42,35 @@ def test_links_as_recorded() -> None:
     lo, eth0, vxlan, bridge = parse_links(recorded("ip-address.json"))
     assert lo.addresses == ("127.0.0.1/8",)
     assert eth0 == Link(
-        "eth0", mtu=1500, mac="c6:c8:e2:38:1a:8a", addresses=("192.168.100.101/24",)
+        "eth0",
+        mtu=1500,
+        mac="c6:c8:e2:38:1a:8a",
+        addresses=("192.168.100.101/24",),
+        index=2,
+        kind="veth",
+        state="UP",
+        carrier=True,
     )
     assert (vxlan.name, vxlan.vxlan_id, vxlan.vxlan_port, vxlan.mtu) == ("flannel.1", 1, 8472, 1450)
     assert (bridge.name, bridge.up, bridge.vxlan_id) == ("cni0", True, 0)
+    assert (bridge.carrier, bridge.state) == (False, "DOWN")
 
 
 def test_a_link_that_is_down_or_nameless() -> None:
     text = (
         '[{"ifname": "eth1", "flags": ["BROADCAST"]}, {"mtu": 9}, {"ifname": "v", "linkinfo": {}}]'
     )
-    assert parse_links(text) == (Link("eth1", up=False), Link("v", up=False))
+    assert parse_links(text) == (
+        Link("eth1", up=False, carrier=False),
+        Link("v", up=False, carrier=False),
+    )
 
 
 def test_routes_as_recorded() -> None:
     routes = parse_routes(recorded("ip-route.json"))
     assert routes[0] == Route("default", "eth0", "192.168.100.1")
-    assert routes[1] == Route("10.244.0.0/24", "cni0")
-    assert routes[2] == Route("10.244.1.0/24", "flannel.1", "10.244.1.0")
+    assert routes[1] == Route("10.244.0.0/24", "cni0", source="10.244.0.1")
+    assert routes[2] == Route("10.244.1.0/24", "flannel.1", "10.244.1.0", onlink=True)
     assert len(routes) == 5
     assert parse_routes("[{}]") == ()
 
