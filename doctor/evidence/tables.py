@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from doctor.bundle.schema import Bundle
-from doctor.evidence import measurements, states
+from doctor.evidence import measurements, node_facts, states
 from doctor.evidence.measurements import Measurements
 from doctor.evidence.world import World
 from doctor.model import evidence as model
@@ -87,9 +87,7 @@ def _plain(kind: type[model.Measured], *purposes: Purpose) -> Callable[["Tables"
 TABLES: dict[type[Evidence], Table] = {
     model.Nodes: Table(lambda t: states.nodes(t.world), ("nodes",)),
     model.Flannel: Table(lambda t: states.flannel(t.world), _FLANNEL),
-    model.NodeNetworks: Table(
-        lambda t: measurements.node_networks(t.world), (*_FLANNEL, Wave.NODE)
-    ),
+    model.NodeNetworks: Table(lambda t: node_facts.node_networks(t.world), (*_FLANNEL, Wave.NODE)),
     model.ProbePods: Table(lambda t: measurements.probe_pods(t.world), _PROBING),
     model.Mesh: Table(lambda t: t.measured.mesh(), (*_PROBING, Wave.MESH)),
     model.DnsService: Table(lambda t: states.dns_service(t.world), _DNS),
