@@ -23,10 +23,11 @@ from doctor.bundle.schema import (
 from doctor.collect.flows import Stage, plan, plan_egress, plan_targets, plan_upstreams
 from doctor.collect.host_proxy import find_proxy, is_local
 from doctor.collect.kube import Api, ApiAnswer
+from doctor.collect.node_facts import most_bytes, read_node
 from doctor.collect.probe_pods import choose_image, probe_pods
 from doctor.collect.resources import RESOURCES, Resource, reduce_items
 from doctor.collect.shells import Shell
-from doctor.collect.stations import measure, node_shells, pod_shells, read_node
+from doctor.collect.stations import measure, node_shells, pod_shells
 from doctor.evidence.finders import (
     coredns_service,
     flannel_config_keys,
@@ -227,7 +228,8 @@ def _probe(run: _Run) -> None:
     entered = node_shells(run.api, world) if Wave.NODE in run.needs else {}
     with ThreadPoolExecutor(_WORKERS) as pool:
         # nodes are read while the probe pods start
-        reading = pool.map(read_node, entered.values())
+        most = most_bytes(len(entered))
+        reading = pool.map(lambda shell: read_node(shell, most), entered.values())
         with _pods(run, world) as pods:
             run.records.extend(reading)
             _note_missing(run, world, entered, pods)

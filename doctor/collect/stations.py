@@ -1,9 +1,8 @@
-"""Stations: where the relay can run, and what is read inside a node."""
+"""Stations: where the relay can run."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from doctor.bundle.schema import CommandOutput, NodeRecord
 from doctor.collect.kube import Api
 from doctor.collect.probe_pods import ProbePodSet, pod_name
 from doctor.collect.shells import PodShell, Shell
@@ -13,19 +12,10 @@ from doctor.model.flow import Flow, Observation, Vantage, VantageKind
 from doctor.model.verdict import Gap
 from doctor.probe.relay import read_frames, read_observations, script
 
-__all__ = ["measure", "node_shells", "pod_shells", "read_node"]
+__all__ = ["measure", "node_shells", "pod_shells"]
 
 _WORKERS = 8
 _EXEC_SECONDS = 20.0
-
-_READINGS = {
-    "address": "ip -json -details address show",
-    "route": "ip -json -4 route show",
-    "iptables": "iptables-save",
-    "ip_forward": "cat /proc/sys/net/ipv4/ip_forward",
-    "subnet.env": "cat /run/flannel/subnet.env",
-}
-_MARK = "@@wwwm "
 
 
 def node_shells(api: Api, world: World) -> dict[str, Shell]:
@@ -55,33 +45,6 @@ def pod_shells(api: Api, pods: ProbePodSet) -> dict[str, Shell]:
         )
         for r in pods.running
     }
-
-
-def read_node(shell: Shell) -> NodeRecord:
-    """Read what matters inside a node, in one exec."""
-    parts = (
-        f"echo '{_MARK}{name}'; {command} 2>/dev/null; s=$?; echo; echo \"{_MARK}= $s\""
-        for name, command in _READINGS.items()
-    )
-    answer = shell.run("; ".join(parts), _EXEC_SECONDS)
-    node = shell.vantage.node
-    if answer.reason:
-        return NodeRecord(node=node, via=shell.via, reason=answer.reason)
-    return NodeRecord(node=node, via=shell.via, outputs=tuple(_outputs(answer.stdout)))
-
-
-def _outputs(text: str) -> list[CommandOutput]:
-    """Cut the outputs apart."""
-    parts = text.split(_MARK)[1:]
-    pairs = zip(parts[::2], parts[1::2], strict=False)
-    return [
-        CommandOutput(
-            name=first.partition("\n")[0],
-            status=int(second.split()[1]) if second.split()[1:] else -1,
-            stdout=first.partition("\n")[2].strip("\n"),
-        )
-        for first, second in pairs
-    ]
 
 
 def measure(
