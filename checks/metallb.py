@@ -738,12 +738,13 @@ def _filtered(
     lost = [
         o
         for o in asked
-        if o.failure is Failure.ARP_UNANSWERED and o.flow.vantage.node not in ("", leader)
+        if o.failure is Failure.ARP_UNANSWERED
+        and (o.flow.vantage.node != leader or o.flow.vantage.outside)
     ]
     if not lost:
         return
     by = f", announced by {leader}," if leader else ""
-    where = and_list(o.flow.vantage.node for o in lost)
+    where = and_list(o.flow.vantage.node or str(o.flow.vantage) for o in lost)
     logs = [p for p in table.speakers if p.node == leader] or list(table.speakers)
     yield Finding(
         code=METALLB_VIP_FILTERED,

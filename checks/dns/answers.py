@@ -456,12 +456,10 @@ def _refused(world: _World, asks: list[_Ask]) -> Iterator[Finding]:
 
 def _wrong(world: _World, asks: list[_Ask]) -> Iterator[Finding]:
     """Say that CoreDNS answers with an error for a name that every cluster has."""
-    # where the domain is a guess, the name may not exist
-    wrong = ANSWERED_WRONG - {Failure.DNS_NXDOMAIN} if world.dns.guessed else ANSWERED_WRONG
-    found = [a for a in asks if any(o.failure in wrong for o in a.asked)]
+    found = [a for a in asks if any(o.failure in ANSWERED_WRONG for o in a.asked)]
     if not found:
         return
-    flows = [o for a in found for o in a.asked if o.failure in wrong]
+    flows = [o for a in found for o in a.asked if o.failure in ANSWERED_WRONG]
     said = and_list(str(o.failure).removeprefix("dns_").upper() for o in flows)
     nodes = sorted({a.endpoint.node for a in found if a.endpoint.node})
     yield Finding(

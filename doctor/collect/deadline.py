@@ -30,6 +30,10 @@ class Deadline:
         """How many seconds are left; negative once it has passed."""
         return self._end - self._clock()
 
+    def cut(self) -> None:
+        """Let the time be up: the run was interrupted, and whoever still waits stops."""
+        self._end = min(self._end, self._clock())
+
     @property
     def reason(self) -> str:
         """Why something was not done, once it has passed."""

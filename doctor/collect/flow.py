@@ -36,6 +36,7 @@ class Stage(msgspec.Struct, frozen=True):
         pods: Nodes with a running probe pod.
         waves: What is wanted.
         outside: The vantages outside the cluster: this machine, and the proxy host if named.
+        segments: Interfaces of this machine by the address that they have on-link.
     """
 
     tables: Tables
@@ -43,6 +44,7 @@ class Stage(msgspec.Struct, frozen=True):
     pods: tuple[str, ...]
     waves: frozenset[Source]
     outside: tuple[Vantage, ...] = (MACHINE,)
+    segments: dict[str, str] = {}
 
     @property
     def vantages(self) -> tuple[Vantage, ...]:

@@ -1,17 +1,36 @@
 """Plan the flows of the site: load balancer, ingress, and what a visitor does. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from doctor.collect.flow import MACHINE, MOST_VANTAGES, Stage, flow, on_link, some
+from doctor.collect.flow import MACHINE, MOST_VANTAGES, Stage, flow, is_address, on_link, some
 from doctor.evidence.tables import Tables
 from doctor.model.evidence import Ingresses, LoadBalancers, NodeNetworks
-from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
+from doctor.model.failure import Failure
+from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.kube import Service
 from doctor.model.target import Target, parse_target
 
-__all__ = ["derived_targets", "ingress", "plan_targets", "plan_upstreams", "vip"]
+__all__ = [
+    "derived_targets",
+    "ingress",
+    "plan_handshakes",
+    "plan_names",
+    "plan_targets",
+    "plan_traces",
+    "plan_upstreams",
+    "vip",
+]
 
 _HTTP_PORT = 80
+_DNS_PORT = 53
+_MOST_TRACES = 6
+_SIZES = (0, 1500)
+_UNANSWERED = {
+    Failure.TIMEOUT,
+    Failure.NO_ROUTE,
+    Failure.NETWORK_UNREACHABLE,
+    Failure.HOST_PROHIBITED,
+}
 
 
 def vip(stage: Stage) -> Iterator[Flow]:
@@ -21,6 +40,7 @@ def vip(stage: Stage) -> Iterator[Flow]:
     for service in _wanted(table):
         for vip in service.vips:
             yield from _arp(stage, networks, vip, table.announcer(service))
+            yield from _arp_here(stage, vip)
             port = next((p.port for p in service.spec.ports or () if p.protocol == "TCP"), 0)
             for vantage in stage.outside if port else ():
                 yield flow(Purpose.VIP, vantage, FlowKind.TCP, vip, port, subject=service.key)
@@ -48,6 +68,18 @@ def _arp(stage: Stage, networks: NodeNetworks, vip: str, announcer: str) -> Iter
                     Purpose.ARP_CONTROL, vantage, FlowKind.ARP, address, name=device, subject=other
                 )
                 break
+
+
+def _arp_here(stage: Stage, vip: str) -> Iterator[Flow]:
+    """ARP for a VIP from this machine, where it is on that segment and is no node itself."""
+    device = stage.segments.get(vip, "")
+    nodes = {n.name: n.address for n in stage.tables.world.linux}
+    beside = next((n for n, a in nodes.items() if a and stage.segments.get(a) == device), "")
+    if device and beside:
+        yield flow(Purpose.VIP_ARP, MACHINE, FlowKind.ARP, vip, name=device, subject=vip)
+        yield flow(
+            Purpose.ARP_CONTROL, MACHINE, FlowKind.ARP, nodes[beside], name=device, subject=beside
+        )
 
 
 def derived_targets(tables: Tables) -> tuple[tuple[Target, str], ...]:
@@ -78,6 +110,59 @@ def plan_targets(tables: Tables, resolved: dict[str, tuple[str, ...]]) -> tuple[
         else list(derived_targets(tables))
     )
     return tuple(_request(Purpose.TARGET, MACHINE, t, address, t.port) for t, address in pairs)
+
+
+def plan_names(targets: tuple[Target, ...], resolvers: tuple[str, ...]) -> tuple[Flow, ...]:
+    """Ask each resolver of this machine for each URL's name, over UDP and TCP."""
+    return tuple(
+        flow(Purpose.NAME, MACHINE, kind, resolver, _DNS_PORT, name=f"{t.host}.", subject=t.url)
+        for t in targets
+        if not is_address(t.host)
+        for resolver in resolvers
+        for kind in (FlowKind.DNS_UDP, FlowKind.DNS_TCP)
+    )
+
+
+def plan_handshakes(requests: tuple[Flow, ...]) -> tuple[Flow, ...]:
+    """Shake hands with each https URL, at the address that is asked."""
+    return tuple(
+        flow(
+            Purpose.TARGET_TLS,
+            MACHINE,
+            FlowKind.TLS,
+            f.address,
+            f.port,
+            name=parse_target(f.subject).host,
+            subject=f.subject,
+        )
+        for f in requests
+        if f.subject.startswith("https:")
+    )
+
+
+def plan_traces(seen: Iterable[Observation]) -> tuple[Flow, ...]:
+    """See how far packets of this machine get, where a connection of its got no answer.
+
+    Where the connection stood and the answer did not come, sizes are tried.
+    """
+    flows: dict[str, Flow] = {}
+    for o in seen:
+        if o.flow.vantage != MACHINE or o.failure not in _UNANSWERED or not o.flow.port:
+            continue
+        found = (
+            [_beside(o, FlowKind.TRACE, port=o.flow.port)]
+            if o.phases is None
+            else [_beside(o, FlowKind.PING, size=size) for size in _SIZES]
+        )
+        flows.update({f.id: f for f in found})
+    return tuple(flows.values())[:_MOST_TRACES]
+
+
+def _beside(o: Observation, kind: FlowKind, port: int = 0, size: int = 0) -> Flow:
+    """Ask the address of a failed flow in another way."""
+    return flow(
+        Purpose.TRACE, MACHINE, kind, o.flow.address, port, subject=o.flow.subject, size=size
+    )
 
 
 def _request(purpose: Purpose, vantage: Vantage, target: Target, address: str, port: int) -> Flow:

@@ -13,29 +13,41 @@ from doctor.bundle.schema import (
     Bundle,
     FlowRecord,
     GapRecord,
+    NodeRecord,
     Question,
     Record,
 )
 from doctor.collect.access import may_exec, may_probe
-from doctor.collect.flow import Stage
+from doctor.collect.flow import MACHINE, Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
+from doctor.collect.flows_site import plan_traces
 from doctor.collect.kube import Api
+from doctor.collect.node_facts import most_bytes, read_by_kube_proxy, read_node
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
+from doctor.collect.proxy_host import is_local
 from doctor.collect.reading import read_api
 from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
-from doctor.collect.stations import measure, node_shells, pod_shells, read_node
+from doctor.collect.stations import measure, node_shells, pod_shells, unseen
 from doctor.collect.visit import Places, visit
+from doctor.evidence.states import kube_proxy
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.evidence.world import World
-from doctor.model.flow import Flow, Observation, Vantage, VantageKind
+from doctor.model.flow import Flow, FlowKind, Observation, Vantage, VantageKind
+from doctor.model.kube import Pod
 from doctor.model.rights import Rights
 from doctor.model.verdict import Gap
 from doctor.probe.machine import observe
+from doctor.probe.packet_child import observe_packets
+from doctor.probe.route import interface_towards
 
 __all__ = ["Options", "gather"]
 
 _WORKERS = 8
+_RAW = (FlowKind.ARP, FlowKind.PING, FlowKind.TRACE)
+_PACKET_SECONDS = 15.0
+_MOST_NODES = 8
+_MOST_ASKED = 64
 _POD_TABLES = ("ProbePods", "Mesh", "DnsFlows", "ServiceIpFlows", "BackendFlows", "EgressFlows")
 _NODE_TABLES = (*_POD_TABLES[1:], "NodeNetworks", "WebhookFlows", "IngressFlows", "VipFlows")
 _MEASURED = (*_POD_TABLES, "NodeNetworks", "WebhookFlows", "IngressFlows", "VipFlows")
@@ -98,6 +110,10 @@ class _Run:
         """Look at what was gathered so far."""
         return Tables(self.bundle())
 
+    def world(self) -> World:
+        """Look at the objects that were read so far."""
+        return World(self.bundle())
+
     def gap(
         self, needs: str, reason: str, tables: Iterable[str], *, essential: bool = True
     ) -> None:
@@ -123,12 +139,19 @@ def gather(api: Api, question: Question, needs: frozenset[Source], options: Opti
     options.note("reading the API")
     _read_api(run)
     with ThreadPoolExecutor(1) as aside:
-        visiting = aside.submit(visit, run.tables(), needs, run.places)
-        if options.probing:
-            _probe(run)
-        elif any(isinstance(n, Wave) for n in needs):
-            run.gap("probes inside the cluster", "probing is switched off (--no-probe)", _MEASURED)
-        run.records.extend(visiting.result())
+        try:
+            visiting = aside.submit(visit, run.tables(), needs, run.places)
+            if options.probing:
+                _probe(run)
+            elif any(isinstance(n, Wave) for n in needs):
+                reason = "probing is switched off (--no-probe)"
+                run.gap("probes inside the cluster", reason, _MEASURED)
+            run.records.extend(visiting.result())
+            _trace(run)
+        except BaseException:
+            # whoever still waits in another thread would hold up the end
+            api.deadline.cut()
+            raise
     return run.bundle()
 
 
@@ -142,21 +165,24 @@ def _read_api(run: _Run) -> None:
 
 def _probe(run: _Run) -> None:
     """Measure inside the cluster."""
-    world = World(run.bundle())
+    world = run.world()
     found = node_shells(run.api, world) if Wave.NODE in run.needs else {}
     denied = _denied(run, found)
     entered: dict[str, Shell] = {n: s for n, s in found.items() if n not in denied.nodes}
     with ThreadPoolExecutor(_WORKERS) as pool:
         # nodes are read while the probe pods start
-        reading = pool.map(read_node, entered.values())
+        most = most_bytes(len(entered))
+        reading = pool.map(lambda s: read_node(s, most), entered.values())
 
         def measure_with(started: ProbePodSet) -> None:
             pods = pod_shells(run.api, started)
             hosts = pod_shells(run.api, started, host=True)
             run.records.extend(started.records)
             run.records.extend(reading)
-            run.records.extend(pool.map(read_node, hosts.values()))
+            run.records.extend(pool.map(lambda s: read_node(s, most), hosts.values()))
             everywhere = {**entered, **hosts}
+            bare = [p for p in _kube_proxies(run, world) if p.node not in everywhere]
+            run.records.extend(pool.map(lambda p: _rules(run.api, p, most), bare))
             _note_missing(run, world, everywhere, started, denied)
             _send(run, everywhere, pods)
 
@@ -164,6 +190,20 @@ def _probe(run: _Run) -> None:
             measure_with(ProbePodSet())
         else:
             _pods(run, world, entered, measure_with)
+
+
+def _kube_proxies(run: _Run, world: World) -> tuple[Pod, ...]:
+    """Return the pods of kube-proxy that may be entered, for the rules of their nodes."""
+    found = kube_proxy(world).pods if Wave.NODE in run.needs else ()
+    return tuple(
+        p for p in found if p.ready and p.spec.containers and not may_exec(run.rights, p.namespace)
+    )
+
+
+def _rules(api: Api, pod: Pod, most: int) -> NodeRecord:
+    """Read a node's rules by the programs that kube-proxy brings along."""
+    container = pod.spec.containers[0].name
+    return read_by_kube_proxy(api, pod.namespace, pod.name, container, pod.node, most)
 
 
 class _Denied(msgspec.Struct, frozen=True):
@@ -200,6 +240,7 @@ def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
         pods=tuple(pods),
         waves=run.needs,
         outside=run.places.outside,
+        segments=_segments(run.world()),
     )
     run.options.note("sending probes")
     seen = _measure(run, shells, plan(stage))
@@ -209,14 +250,47 @@ def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
 def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -> list[Observation]:
     """Carry out flows: those of this machine here, the others by the relay."""
     here = [f for f in flows if f.vantage.kind is VantageKind.MACHINE]
+    raw = tuple(f for f in here if f.kind in _RAW)
     there = tuple(f for f in flows if f.vantage.kind is not VantageKind.MACHINE)
     with ThreadPoolExecutor(_WORKERS) as pool:
-        own = pool.submit(lambda: list(pool.map(observe, here)))
+        packets = pool.submit(_packets, run, raw)
+        own = pool.submit(lambda: list(pool.map(observe, [f for f in here if f not in raw])))
         seen, missed = measure(shells, there, run.options.note)
         seen = [*seen, *own.result()]
+    seen += packets.result()
     run.seen(seen)
     run.records.extend(missed)
     return seen
+
+
+def _packets(run: _Run, flows: tuple[Flow, ...]) -> list[Observation]:
+    """Send packets that are built by hand from this machine, by the child that alone may."""
+    if not flows:
+        return []
+    seconds = run.api.deadline.bound(_PACKET_SECONDS)
+    seen, missed = observe_packets(flows, sudo=run.options.sudo, seconds=seconds)
+    run.records.extend(unseen(str(MACHINE), missed))
+    return seen
+
+
+def _trace(run: _Run) -> None:
+    """See how far packets of this machine get, where it got no answer."""
+    seen = [r.observation for r in run.records if isinstance(r, FlowRecord)]
+    run.seen(_packets(run, plan_traces(seen)))
+
+
+def _segments(world: World) -> dict[str, str]:
+    """Say which nodes and load balancer addresses are on a segment of this machine.
+
+    A node asks for itself already, by a pod that can be entered.
+    """
+    nodes = [n.address for n in world.linux if n.address]
+    if any(is_local(a) for a in nodes):
+        return {}
+    vips = [v for s in world.services.values() for v in s.vips]
+    asked = (*dict.fromkeys(vips), *nodes[:_MOST_NODES])
+    found = ((a, interface_towards(a)) for a in asked[:_MOST_ASKED])
+    return {address: device for address, device in found if device}
 
 
 def _pods(

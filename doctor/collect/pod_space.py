@@ -91,7 +91,7 @@ def open_space(
     if space.refusal or stopped():
         return
     if space.own:
-        space.asked = True
+        space.asked, space.known = True, False
         level = "privileged" if space.host else "restricted"
         answer = api.call("POST", "/api/v1/namespaces", namespace_body(run, space.name, level))
         space.known = bool(answer.status)

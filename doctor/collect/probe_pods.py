@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -27,6 +27,8 @@ __all__ = ["ProbePodSet", "Wish", "use_probe_pods"]
 T = TypeVar("T")
 
 _WORKERS = 2
+_TICK = 0.05
+"""How soon a signal is noticed, in seconds."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -88,16 +90,15 @@ class ProbePodSet(msgspec.Struct, frozen=True):
 def use_probe_pods(api: Api, world: World, wish: Wish, use: Callable[[ProbePodSet], T]) -> T:
     """Start probe pods on nodes, use them, and remove them whatever happens.
 
-    Until they are removed, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, and wait for the
-    removal if that has begun. A function is called with the pods, and not a block entered: between
-    the making of a block's context and the block there is a moment at which a signal would leave
-    everything behind.
+    All of it is done aside, while the main thread only waits: so SIGINT, SIGTERM and SIGHUP never
+    break off anything half done, and the removal begins at once. They raise KeyboardInterrupt here
+    when it is over; what is still being done aside then finds the run's time up.
 
     Args:
         api: The API server.
         world: The cluster.
         wish: Which pods are wanted.
-        use: Called with what became of them.
+        use: Called with what became of them, in another thread.
 
     Returns:
         What ``use`` returns.
@@ -105,21 +106,22 @@ def use_probe_pods(api: Api, world: World, wish: Wish, use: Callable[[ProbePodSe
     Raises:
         KeyboardInterrupt: The run was interrupted; everything is removed.
     """
-    places = (
-        *_places(world, wish, wish.nodes, host=False),
-        *_places(world, wish, wish.hosts, host=True),
-    )
+    places = (*_places(world, wish, wish.nodes), *_places(world, wish, wish.hosts, host=True))
     run = begin(api.deadline.left)
-    signals = _Signals()
     starter: Starter | None = None
+    aside = ThreadPoolExecutor(1)
+    signals = _Signals()
     try:
         signals.take()
         wish.note("starting probe pods")
-        starter = Starter(api, run, _spaces(api, world, run, wish, places), wish.pace)
-        return use(ProbePodSet(starter.start(places)))
+        own = starter = Starter(api, run, _spaces(api, world, run, wish, places), wish.pace)
+        doing = aside.submit(lambda: use(ProbePodSet(own.start(places))))
+        signals.wait_for(doing)
+        return doing.result()
     finally:
-        # an assignment and nothing before it: no signal can get between
-        signals.closing = True
+        if signals.fired:
+            api.deadline.cut()
+        aside.shutdown(wait=False)
         try:
             if starter:
                 _clean_up(api, run, starter, wish)
@@ -129,7 +131,9 @@ def use_probe_pods(api: Api, world: World, wish: Wish, use: Callable[[ProbePodSe
             raise KeyboardInterrupt
 
 
-def _places(world: World, wish: Wish, nodes: Iterable[Node], *, host: bool) -> tuple[Place, ...]:
+def _places(
+    world: World, wish: Wish, nodes: Iterable[Node], *, host: bool = False
+) -> tuple[Place, ...]:
     """Say where pods are wanted, and from which images they may be started there."""
     return tuple(
         Place(n.name, candidates(world, n, wish.image), tolerations(world, n.name), host)
@@ -169,13 +173,16 @@ def _say(tell: Callable[[str], None], line: str) -> None:
 
 
 class _Signals:
-    """Makes the signals that end a program wait for the clean-up, which is bounded."""
+    """Takes note of the signals that end a program, and lets them interrupt nothing.
+
+    Attributes:
+        fired: Whether one came.
+    """
 
     _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         """Take none yet."""
-        self.closing = False
         self.fired = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -190,14 +197,21 @@ class _Signals:
                 self._before[number] = before
                 signal.signal(number, self._handle)
 
+    def wait_for(self, doing: Future[T]) -> None:
+        """Wait until something is done.
+
+        Raises:
+            KeyboardInterrupt: A signal came before.
+        """
+        while not wait([doing], timeout=_TICK).done:
+            if self.fired:
+                raise KeyboardInterrupt
+
     def give_back(self) -> None:
         """Let whoever handled them before handle them again."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        """Interrupt, but never the clean-up."""
-        if self.closing:
-            self.fired = True
-            return
-        raise KeyboardInterrupt
+        """Take note of a signal, and do nothing else: it may have come in the midst of anything."""
+        self.fired = True

@@ -1,5 +1,8 @@
 """Shells: places where a POSIX shell runs a script of ours, in a container or over ssh."""
 
+import contextlib
+import os
+import signal
 import subprocess
 from typing import Protocol
 
@@ -14,6 +17,7 @@ __all__ = ["LocalShell", "PodShell", "Shell", "SshShell"]
 _CONNECT_SECONDS = 8
 _MOST_OUTPUT = 8 * 1024 * 1024
 _SSH_FAILED = 255
+_LOOK_SECONDS = 0.5
 
 
 class Shell(Protocol):
@@ -133,7 +137,7 @@ def _run(
     # The brace has the shell read all of the script before it runs any: no command eats the rest.
     whole = f"{{\n{script}\n}} </dev/null\n"
     try:
-        done = _finish(command, whole, deadline.bound(seconds))
+        done = _finish(command, whole, deadline, seconds)
     except FileNotFoundError:
         return ExecAnswer(reason=f"{name} is not installed here")
     except subprocess.TimeoutExpired:
@@ -144,12 +148,42 @@ def _run(
 
 
 def _finish(
-    command: tuple[str, ...], script: str, seconds: float
+    command: tuple[str, ...], script: str, deadline: Deadline, seconds: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end."""
-    return subprocess.run(  # noqa: S603 - sh, sudo and ssh as this machine has them
-        command, input=script.encode(), capture_output=True, timeout=seconds, check=False
-    )
+    """Run a program to its end, or end it with all that it started."""
+    with subprocess.Popen(  # noqa: S603 - sh, sudo and ssh as this machine has them
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+    ) as process:
+        own = Deadline(deadline.bound(seconds))
+        try:
+            out, err = _outputs(process, script.encode(), deadline, own)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _outputs(
+    process: subprocess.Popen[bytes], script: bytes, deadline: Deadline, own: Deadline
+) -> tuple[bytes, bytes]:
+    """Wait for a program, and look now and then whether the run is over.
+
+    Raises:
+        subprocess.TimeoutExpired: It did not end in time.
+    """
+    given: bytes | None = script
+    while True:
+        try:
+            return process.communicate(given, timeout=min(_LOOK_SECONDS, own.bound(_LOOK_SECONDS)))
+        except subprocess.TimeoutExpired:
+            if own.passed or deadline.passed:
+                raise
+            given = None
 
 
 def _answer(

@@ -8,14 +8,19 @@ import msgspec
 
 from doctor.bundle.schema import FlowRecord, ProxyRecord, Record
 from doctor.collect.flow import is_address
-from doctor.collect.flows_site import plan_targets, plan_upstreams
+from doctor.collect.flows_site import (
+    plan_handshakes,
+    plan_names,
+    plan_targets,
+    plan_upstreams,
+)
 from doctor.collect.proxy_host import find_proxy, is_local
 from doctor.collect.shells import LocalShell, Shell, SshShell
 from doctor.collect.stations import measure
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
 from doctor.model.target import parse_target
-from doctor.probe.machine import observe
+from doctor.probe.machine import observe, resolvers
 
 __all__ = ["Places", "visit"]
 
@@ -56,8 +61,9 @@ def visit(tables: Tables, needs: frozenset[Source], places: Places) -> list[Reco
     named = [observe(_resolve(t.host, t.url)) for t in given]
     resolved = {o.flow.name: o.answers for o in named}
     flows = plan_targets(tables, resolved)
+    asked = (*flows, *plan_handshakes(flows), *plan_names(given, resolvers()))
     with ThreadPoolExecutor(_WORKERS) as pool:
-        seen = [*named, *pool.map(observe, flows)]
+        seen = [*named, *pool.map(observe, asked)]
     records: list[Record] = [FlowRecord(observation=o) for o in seen]
     if Wave.PROXY in needs and given:
         records += _behind(tables, flows, places)

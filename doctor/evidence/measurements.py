@@ -5,40 +5,48 @@ from collections import defaultdict
 import msgspec
 
 from doctor.bundle.schema import (
-    CommandOutput,
     FlowRecord,
-    NodeRecord,
     ProbePodRecord,
     ProxyRecord,
 )
 from doctor.evidence.topology import overlay, topology
 from doctor.evidence.world import World
 from doctor.model.evidence import (
+    DnsFlows,
+    DnsService,
     EgressFlows,
     Measured,
     Mesh,
-    NodeNetworks,
     ProbePod,
     ProbePods,
     Proxy,
     TargetFlows,
 )
+from doctor.model.failure import Failure
 from doctor.model.flow import Observation, Purpose
 from doctor.model.kube import Pod
-from doctor.model.node import NodeNetwork
 from doctor.model.verdict import Gap
-from doctor.parse.ip_json import parse_links, parse_routes
-from doctor.parse.iptables_save import parse_chains, parse_drops
-from doctor.parse.subnet_env import parse_subnet_env
 from doctor.path.predict import predict
 from doctor.path.topology import Pod as PlacedPod
 
 __all__ = [
     "Measurements",
     "dependants",
-    "node_networks",
     "probe_pods",
 ]
+
+
+_BELOW_DNS = frozenset(
+    {
+        Failure.CONNECTION_REFUSED,
+        Failure.CONNECTION_RESET,
+        Failure.NO_ROUTE,
+        Failure.NETWORK_UNREACHABLE,
+        Failure.HOST_PROHIBITED,
+        Failure.PORT_UNREACHABLE,
+    }
+)
+"""How a query fails whatever name it asks for."""
 
 
 class Measurements:
@@ -72,6 +80,24 @@ class Measurements:
         """Build a plain table of observations."""
         return kind(observations=self.of(*purposes), gaps=self._world.table_gaps(kind.__name__))
 
+    def dns(self, service: DnsService) -> DnsFlows:
+        """Build the queries to the cluster's DNS.
+
+        They ask for a name in the cluster domain. Where that is only guessed and nowhere answered,
+        the name may not exist: CoreDNS then asks elsewhere, and may come back with any error, or
+        not in time. Such failures tell nothing, and are left out.
+        """
+        seen = self.of(Purpose.DNS, Purpose.DNS_CONTROL)
+        gaps = self._world.table_gaps("DnsFlows")
+        asked = [o for o in seen if o.flow.purpose is Purpose.DNS]
+        if not service.guessed or not asked or any(o.ok for o in asked):
+            return DnsFlows(observations=seen, gaps=gaps)
+        reason = f"no Corefile could be read, and nothing answers for {service.domain}"
+        return DnsFlows(
+            observations=tuple(o for o in seen if o not in asked or o.failure in _BELOW_DNS),
+            gaps=(*gaps, Gap(needs="the cluster domain", reason=reason)),
+        )
+
     def mesh(self) -> Mesh:
         """Build the mesh."""
         return Mesh(
@@ -86,8 +112,9 @@ class Measurements:
         """Build what a visitor sees."""
         urls = self._world.bundle.question.urls
         seen = self.of(Purpose.TARGET)
+        beside = self.of(Purpose.TARGET_TLS, Purpose.NAME, Purpose.TRACE)
         return TargetFlows(
-            observations=seen,
+            observations=(*seen, *beside),
             gaps=self._world.table_gaps("TargetFlows"),
             urls=urls or tuple(dict.fromkeys(o.flow.subject for o in seen)),
             derived=not urls,
@@ -122,46 +149,6 @@ def dependants(world: World) -> dict[str, tuple[Pod, ...]]:
         for target in dict.fromkeys(named):
             found[target].append(pod)
     return {target: tuple(pods) for target, pods in sorted(found.items())}
-
-
-def node_networks(world: World) -> NodeNetworks:
-    """Parse what was read inside the nodes."""
-    read = [_node(r) for r in world.of(NodeRecord) if not r.reason]
-    failed = (r for r in world.of(NodeRecord) if r.reason)
-    gaps = tuple(Gap(needs=f"reading node {r.node}", reason=r.reason) for r in failed)
-    return NodeNetworks(
-        items=tuple(n for n in read if n), gaps=(*world.table_gaps("NodeNetworks"), *gaps)
-    )
-
-
-def _node(record: NodeRecord) -> NodeNetwork | None:
-    """Parse one node's outputs; None where what must be there is not understood."""
-    out = {o.name: o for o in record.outputs}
-    try:
-        links = parse_links(_text(out, "address"))
-        routes = parse_routes(_text(out, "route"))
-    except msgspec.DecodeError:
-        return None
-    env = out.get("subnet.env")
-    rules = out.get("iptables")
-    forward = _text(out, "ip_forward")
-    return NodeNetwork(
-        node=record.node,
-        evidence=f"node:{record.node}",
-        subnet_env=parse_subnet_env(env.stdout) if env and env.status == 0 else None,
-        links=links,
-        routes=routes,
-        drops=parse_drops(rules.stdout) if rules else (),
-        nat_chains=parse_chains(rules.stdout, "nat") if rules else (),
-        ip_forward=forward == "1" if forward in ("0", "1") else None,
-        tools=bool(rules and rules.status == 0),
-    )
-
-
-def _text(outputs: dict[str, CommandOutput], name: str) -> str:
-    """Return what a command printed; empty where it failed."""
-    found = outputs.get(name)
-    return found.stdout.strip() if found and found.status == 0 else ""
 
 
 def probe_pods(world: World) -> ProbePods:

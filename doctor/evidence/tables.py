@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from doctor.bundle.schema import Bundle
-from doctor.evidence import measurements, states
+from doctor.evidence import measurements, node_facts, states
 from doctor.evidence.certificates import webhook_certificates
 from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
@@ -92,9 +92,7 @@ def _plain(
 TABLES: dict[type[Evidence], Table] = {
     model.Nodes: Table(lambda t: states.nodes(t.world), ("nodes",)),
     model.Flannel: Table(lambda t: states.flannel(t.world), _FLANNEL),
-    model.NodeNetworks: Table(
-        lambda t: measurements.node_networks(t.world), (*_FLANNEL, Wave.NODE)
-    ),
+    model.NodeNetworks: Table(lambda t: node_facts.node_networks(t.world), (*_FLANNEL, Wave.NODE)),
     model.ProbePods: Table(lambda t: measurements.probe_pods(t.world), _PROBING),
     model.Mesh: Table(
         lambda t: t.measured.mesh(),
@@ -102,8 +100,10 @@ TABLES: dict[type[Evidence], Table] = {
         (Purpose.UNDERLAY, Purpose.MESH, Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE),
     ),
     model.DnsService: Table(lambda t: states.dns_service(t.world), _DNS),
-    model.DnsFlows: _plain(
-        model.DnsFlows, (Purpose.DNS, Purpose.DNS_CONTROL), (*_PROBING, *_DNS, Wave.DNS)
+    model.DnsFlows: Table(
+        lambda t: t.measured.dns(t.get(model.DnsService)),
+        (*_PROBING, *_DNS, Wave.DNS),
+        (Purpose.DNS, Purpose.DNS_CONTROL),
     ),
     model.KubeProxy: Table(
         lambda t: states.kube_proxy(t.world),
@@ -142,7 +142,9 @@ TABLES: dict[type[Evidence], Table] = {
         model.IngressFlows, (Purpose.INGRESS,), (*_FLANNEL, *_INGRESS, Wave.NODE, Wave.INGRESS)
     ),
     model.TargetFlows: Table(
-        lambda t: t.measured.targets(), (*_TARGETS, Wave.TARGET), (Purpose.TARGET,)
+        lambda t: t.measured.targets(),
+        (*_TARGETS, Wave.TARGET),
+        (Purpose.TARGET, Purpose.TARGET_TLS, Purpose.NAME, Purpose.TRACE),
     ),
     model.Proxy: Table(
         lambda t: t.measured.proxy(), (*_TARGETS, Wave.TARGET, Wave.PROXY), (Purpose.UPSTREAM,)

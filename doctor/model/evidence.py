@@ -492,6 +492,9 @@ class Proxy(Measured, frozen=True, kw_only=True):
 class TargetFlows(Measured, frozen=True, kw_only=True):
     """What a visitor does, from this machine: resolve the name, connect, ask.
 
+    Beside it, what each of this machine's resolvers says of the name (NAME), the handshake of an
+    https URL (TARGET_TLS), and how far packets get where nothing was answered (TRACE).
+
     Args:
         urls: The URLs asked for.
         derived: Whether they were derived from Ingresses, for want of ``--url``.

@@ -92,28 +92,33 @@ def _sent_anew(flow: Flow, seen: list[Observation], tools: Tools) -> int:
     """Count the connections that took so long that a SYN was lost; ncat is slow by itself."""
     if flow.kind is not FlowKind.TCP or flow.samples <= 1 or tools.nc == "ncat":
         return 0
-    return sum(o.ok and o.seconds >= _RETRANSMITTED for o in seen)
+    return sum(not _silent(o) and o.seconds >= _RETRANSMITTED for o in seen)
+
+
+def _silent(seen: Observation) -> bool:
+    """Say whether nothing came back: a refusal is an answer."""
+    return seen.failure is not None and seen.failure.silent
 
 
 def _together(seen: list[Observation], slow: int) -> Observation:
-    """Make one observation of all samples: the middle one that was answered, or the usual failure."""
-    answered = sorted((o for o in seen if o.ok), key=lambda o: o.seconds)
-    failures = [o for o in seen if not o.ok]
-    if answered:
-        shown = answered[(len(answered) - 1) // 2]
-    else:
-        usual = Counter(o.failure for o in failures).most_common(1)[0][0]
-        shown = next(o for o in failures if o.failure is usual)
-    detail = shown.detail
-    if answered and failures:
-        detail = f"{failures[0].failure}: {failures[0].detail}"[:200]
+    """Make one observation of all samples: the middle one of those that fared best."""
+    best = min(map(_rank, seen))
+    alike = sorted((o for o in seen if _rank(o) == best), key=lambda o: o.seconds)
+    shown = alike[(len(alike) - 1) // 2]
+    outcomes = Counter(o.failure or "answered" for o in seen)
+    mixed = ", ".join(f"{n} {outcome}" for outcome, n in sorted(outcomes.items()))
     return msgspec.structs.replace(
         shown,
         answers=tuple(sorted({a for o in seen for a in o.answers})),
         sent=len(seen),
-        lost=len(failures) + slow,
-        detail=detail,
+        lost=sum(_silent(o) for o in seen) + slow,
+        detail=f"of {len(seen)} samples: {mixed}" if len(outcomes) > 1 else shown.detail,
     )
+
+
+def _rank(seen: Observation) -> int:
+    """Order samples: an answer says more than a refusal, and that more than silence."""
+    return 0 if seen.ok else 1 + _silent(seen)
 
 
 def _missing(kind: FlowKind, tools: Tools) -> str:

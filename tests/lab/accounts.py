@@ -13,35 +13,6 @@ from tests.lab.lab import Lab
 NAMESPACE: Final = "kube-public"
 """Where the accounts are, unless the RBAC brings one along: a namespace that is there anyway."""
 
-READ_ONLY: Final = """\
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: lab-read-only}
-rules:
-  - apiGroups: [""]
-    resources: [configmaps, events, namespaces, nodes, pods, services]
-    verbs: [get, list]
-  - apiGroups: [apps]
-    resources: [daemonsets, deployments, statefulsets]
-    verbs: [get, list]
-  - apiGroups: [discovery.k8s.io]
-    resources: [endpointslices]
-    verbs: [get, list]
-  - apiGroups: [networking.k8s.io]
-    resources: [ingresses, ingressclasses, networkpolicies]
-    verbs: [get, list]
-  - apiGroups: [admissionregistration.k8s.io]
-    resources: [mutatingwebhookconfigurations, validatingwebhookconfigurations]
-    verbs: [get, list]
-  - apiGroups: [apiregistration.k8s.io]
-    resources: [apiservices]
-    verbs: [get, list]
-  - apiGroups: [metallb.io]
-    resources: ["*"]
-    verbs: [get, list]
-"""
-"""What one may look at without entering or starting anything."""
-
 _RBAC: Final = "rbac.authorization.k8s.io"
 _BINDS: Final = {"ClusterRole": "ClusterRoleBinding", "Role": "RoleBinding"}
 _LIFE: Final = "1h"

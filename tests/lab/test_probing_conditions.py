@@ -14,7 +14,7 @@ from tests.lab.faults.runner import Change
 from tests.lab.lab import Lab
 from tests.lab.patient import Said, examine
 from tests.lab.shell import LabError, poll
-from tests.lab.traces import await_nothing, budget, left, probe_pods
+from tests.lab.traces import await_nothing, budget, left, probe_pods, sweep
 
 pytestmark = pytest.mark.lab
 
@@ -60,6 +60,7 @@ def _undone(lab: Lab, *changes: Change) -> None:
 def emptied(lab: Lab) -> Iterator[None]:
     """In the end no namespace is left; each takes its five seconds, but they take them at once."""
     yield
+    sweep(lab)
     await_nothing(lab)
 
 

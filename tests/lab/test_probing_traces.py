@@ -33,6 +33,7 @@ def test_a_full_run_asks_little_and_changes_nothing(lab: Lab) -> None:
     gone, asked = left(lab), requests(lab, mark)
     after = Images.now(lab)
     no_finding(said)
+    assert said.stderr == ""
     assert asked
     assert forbidden(asked) == []
     assert len(own_namespaces(asked)) == 1

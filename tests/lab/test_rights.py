@@ -179,6 +179,19 @@ def test_a_namespace_that_is_given_takes_no_right_outside_it(lab: Lab, tmp_path:
     assert known.permits(Permission("create", "", "pods", GIVEN)) is True
 
 
+def test_without_the_corefile_no_answer_is_called_wrong(lab: Lab) -> None:
+    """The cluster domain is guessed then, and where it is another one, the name does not exist."""
+    documents = [d for d in yaml.safe_load_all(printed(lab, "--tier", "probe")) if d]
+    for role in documents:
+        role["rules"] = [r for r in role["rules"] if "configmaps" not in r["resources"]]
+    with account(lab, "nearly", yaml.safe_dump_all(documents)) as user:
+        said, asked = run(lab, user)
+    assert said.codes == [], said.lines
+    assert said.exit_code == (0 if lab.shape.cluster_domain == "cluster.local" else 5), said.lines
+    assert len(refused(asked)) == 3
+    assert 'may not get configmaps (core) "coredns" in kube-system' in reasons(said)
+
+
 def test_who_may_nothing_is_told_what_is_missing(lab: Lab) -> None:
     """No object is asked for, nothing is found, nothing passes."""
     nothing = (

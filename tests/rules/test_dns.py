@@ -268,24 +268,6 @@ def test_with_vxlan(
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
-    [
-        (Failure.DNS_NXDOMAIN, set()),
-        (Failure.DNS_SERVFAIL, {("DNS_WRONG_ANSWER", f"{POD}:udp/53")}),
-        (TIMEOUT, {(PORT, f"{POD}:udp+tcp/53")}),
-    ],
-)
-def test_a_name_in_a_domain_that_is_only_guessed(
-    how: Failure, expected: set[tuple[str, str]]
-) -> None:
-    """It may not exist there: the Corefile, which holds the domain, could not be read."""
-    service = msgspec.structs.replace(dns(MASTER), guessed=True)
-    flows = ask(port(*BOTH, how=how))
-    found = findings(udp_and_tcp, service, flows, NodeNetworks(), nodes(), flannel())
-    assert said(found) == expected
-
-
-@pytest.mark.parametrize(
     ("fault", "on", "expected"),
     [
         (across(*BOTH), [MASTER], (PORT, "underlay:*>*:udp+tcp/53")),

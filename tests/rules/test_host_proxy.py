@@ -3,10 +3,12 @@
 import msgspec
 import pytest
 
-from checks.host_proxy import forwards, url
+from checks.host_proxy.proxy import forwards
+from checks.host_proxy.url import certificate, url
 from doctor.model.evidence import Proxy, TargetFlows, VipFlows
 from doctor.model.failure import Failure
-from doctor.model.flow import FlowKind, Observation, Purpose
+from doctor.model.finding import Severity
+from doctor.model.flow import FlowKind, Icmp, Observation, Purpose, TraceHop
 from doctor.model.hop import Hop, HopKind
 from doctor.model.proxy import HostProxy, ProxyServer
 from tests.rules.factories_site import MACHINE, REFUSED, TIMEOUT, Case, seen, verify
@@ -179,3 +181,110 @@ VISITS = [
 @pytest.mark.parametrize("case", VISITS, ids=str)
 def test_url(case: Case) -> None:
     verify(url, case)
+
+
+SECURE = "https://shop.example.net/"
+
+
+def shaken(failure: Failure | None, detail: str = "") -> TargetFlows:
+    """Shake hands with the https URL."""
+    made = seen(
+        Purpose.TARGET_TLS,
+        MACHINE,
+        HERE,
+        443,
+        failure,
+        kind=FlowKind.TLS,
+        name=HOST,
+        subject=SECURE,
+    )
+    return TargetFlows(observations=(msgspec.structs.replace(made, detail=detail),), urls=(SECURE,))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("accepted", (shaken(None),)),
+        Case("no TLS there", (shaken(Failure.TLS_FAILED),)),
+        Case("no answer", (shaken(TIMEOUT),)),
+        Case(
+            "expired",
+            (shaken(Failure.TLS_EXPIRED, "it ended on 2020-01-01"),),
+            ["URL_CERTIFICATE_EXPIRED"],
+            says=[SECURE, "2020-01-01"],
+            hop=f"host-proxy:{HERE}:tcp/443",
+        ),
+        Case("another name", (shaken(Failure.TLS_NAME_MISMATCH),), ["URL_CERTIFICATE_WRONG_NAME"]),
+        Case(
+            "an unknown signer",
+            (shaken(Failure.TLS_UNKNOWN_AUTHORITY),),
+            ["URL_CERTIFICATE_UNTRUSTED"],
+        ),
+    ],
+    ids=str,
+)
+def test_certificate(case: Case) -> None:
+    found = verify(certificate, case)
+    warned = case.name == "an unknown signer"
+    assert all((f.severity is Severity.WARN) is warned for f in found)
+
+
+def beside(trace: tuple[TraceHop, ...] = (), **changes: object) -> Observation:
+    """Look how far packets get."""
+    kind = FlowKind.PING if changes else FlowKind.TRACE
+    port = 0 if changes else 8080
+    made = seen(Purpose.TRACE, MACHINE, HERE, port, TIMEOUT, kind=kind, subject=URL)
+    flow = msgspec.structs.replace(made.flow, **changes)
+    return msgspec.structs.replace(made, flow=flow, trace=trace)
+
+
+GATE = "192.168.100.1"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), ""),
+        (
+            (beside((TraceHop(1, "icmp", GATE, Icmp(3, 1, GATE)), TraceHop(2))),),
+            f"{GATE} (ICMP 3/1",
+        ),
+        ((beside((TraceHop(1), TraceHop(2))),), ""),
+        ((beside(size=1500),), "packets of 1500 bytes do not pass"),
+    ],
+    ids=["not traced", "a router says so", "nobody answers", "too large"],
+)
+def test_a_url_that_is_not_served_says_how_far_packets_get(
+    more: tuple[Observation, ...], words: str
+) -> None:
+    lost = target(failure=TIMEOUT)
+    table = TargetFlows(observations=(lost, *more), urls=(URL,))
+    (found,) = verify(url, Case("lost", (table,), ["URL_NOT_SERVED"], flows=[lost.flow.id]))
+    assert words in found.title
+    assert (";" in found.title) is bool(words)
+    assert set(found.evidence) == {o.flow.id for o in (lost, *more)}
+
+
+def test_a_name_that_does_not_resolve_is_told_by_each_resolver() -> None:
+    resolve = seen(
+        Purpose.TARGET,
+        MACHINE,
+        "",
+        failure=Failure.DNS_NXDOMAIN,
+        kind=FlowKind.RESOLVE,
+        name=HOST,
+        subject=URL,
+    )
+    asked = seen(
+        Purpose.NAME,
+        MACHINE,
+        "192.0.2.53",
+        53,
+        Failure.DNS_SERVFAIL,
+        kind=FlowKind.DNS_UDP,
+        name=f"{HOST}.",
+        subject=URL,
+    )
+    table = TargetFlows(observations=(resolve, asked), urls=(URL,))
+    (found,) = verify(url, Case("unresolved", (table,), ["URL_NAME_UNRESOLVED"]))
+    assert "192.0.2.53 says dns servfail" in found.title

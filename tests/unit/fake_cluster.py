@@ -282,6 +282,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    # what was asked for is carried out before it is looked at what there is
+    daemon_threads = False
+
     def handle_error(self, *_: object) -> None:
         """Say nothing of clients that hang up: they were interrupted."""
 

@@ -15,3 +15,13 @@ def test_a_wait_is_cut_to_what_is_left(now: float, passed: bool, short: float, l
     assert deadline.passed is passed
     assert (deadline.bound(4), deadline.bound(40)) == (short, long)
     assert "10 s" in deadline.reason
+
+
+def test_it_can_be_cut_and_not_put_off() -> None:
+    times = [0.0, 4.0, 4.0, 20.0, 20.0]
+    deadline = Deadline(10, lambda: times.pop(0))
+    deadline.cut()
+    assert deadline.left == 0
+    deadline.cut()
+    assert deadline.left == -16
+    assert times == []

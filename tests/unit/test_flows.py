@@ -11,10 +11,26 @@ from doctor.bundle.schema import CommandOutput, NodeRecord, Record
 from doctor.collect.flow import MACHINE, Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
-from doctor.collect.flows_site import plan_targets, plan_upstreams
+from doctor.collect.flows_site import (
+    plan_handshakes,
+    plan_names,
+    plan_targets,
+    plan_traces,
+    plan_upstreams,
+)
 from doctor.evidence.tables import Source, Tables, Wave
-from doctor.model.flow import Flow, FlowKind, Observation, Purpose, VantageKind
+from doctor.model.failure import Failure
+from doctor.model.flow import (
+    Flow,
+    FlowKind,
+    Observation,
+    Phases,
+    Purpose,
+    Vantage,
+    VantageKind,
+)
 from doctor.model.kube import ContainerPort, EndpointPort, HttpGet, Ingress, Item, ServicePort
+from doctor.model.target import parse_target
 from tests.unit.support import (
     API_IP,
     DNS_IP,
@@ -148,10 +164,15 @@ def test_readiness_is_asked_as_the_kubelet_does() -> None:
     assert {f.vantage.kind for f in flows} == {VantageKind.NODE}
 
 
+MTU = 1400
+
+
 def uplinks(*nodes: str) -> list[NodeRecord]:
     """Make what is read of nodes on one segment."""
     text = '[{{"ifname": "cni0", "addr_info": [{{"family": "inet", "local": "192.0.2.250", '
-    text += '"prefixlen": 24}}]}}, {{"ifname": "eth0", "addr_info": [{{"family": "inet", '
+    text += (
+        '"prefixlen": 24}}]}}, {{"ifname": "eth0", "mtu": 1400, "addr_info": [{{"family": "inet", '
+    )
     text += '"local": "{0}", "prefixlen": 24}}]}}]'
     return [
         NodeRecord(
@@ -196,6 +217,33 @@ def test_no_arp_for_an_address_of_another_network() -> None:
     read = uplinks("n0", "n1")
     flows = plan(stage(3, *metallb(), *far, waves=[Wave.VIP], records=[*read, *MANAGED]))
     assert {f.purpose for f in flows} == {Purpose.VIP}
+
+
+def test_this_machine_asks_by_arp_where_it_is_on_the_segment() -> None:
+    found = stage(3, *metallb(), *balanced(VIP), waves=[Wave.VIP], records=[*MANAGED])
+    assert not of(plan(found), Purpose.VIP_ARP)
+    beside = {VIP: "eth1", address("n1"): "eth1", address("n2"): "eth0"}
+    flows = plan(msgspec.structs.replace(found, segments=beside))
+    (asked,) = of(flows, Purpose.VIP_ARP)
+    (control,) = of(flows, Purpose.ARP_CONTROL)
+    assert (asked.vantage, asked.address, asked.name) == (MACHINE, VIP, "eth1")
+    assert (control.vantage, control.address, control.name) == (MACHINE, address("n1"), "eth1")
+
+
+def test_no_arp_from_this_machine_without_a_control() -> None:
+    found = stage(3, *metallb(), *balanced(VIP), waves=[Wave.VIP], records=[*MANAGED])
+    alone = msgspec.structs.replace(found, segments={VIP: "eth1", address("n1"): "eth0"})
+    assert not of(plan(alone), Purpose.VIP_ARP)
+
+
+def test_pings_are_small_and_of_full_size_to_the_next_two() -> None:
+    read = uplinks("n0", "n1", "n2", "n3")
+    flows = plan(stage(4, waves=[Wave.MESH], records=[*read, *probe_pods(names(4))]))
+    pings = [f for f in of(flows, Purpose.UNDERLAY_SIZE) if f.vantage.node == "n3"]
+    assert {(f.subject, f.size) for f in pings} == {(n, s) for n in ("n0", "n1") for s in (0, MTU)}
+    assert all(f.kind is FlowKind.PING and f.samples > 1 for f in pings)
+    # flannel's file was not read: what size a pod's packets may have is not known
+    assert not of(flows, Purpose.MESH_SIZE)
 
 
 HOSTS = (
@@ -285,3 +333,47 @@ def test_without_a_url_the_ingress_hosts_are_targets() -> None:
     assert {(f.address, f.port, f.name) for f in asked} == {("10.244.1.30", 8000, "shop.example")}
     assert [f.vantage.node for f in asked] == ["n1", "n0", "n2"]
     assert plan_upstreams(found.tables, (flow,), (("192.0.2.5", 81),), MACHINE) == ()
+
+
+def test_each_resolver_is_asked_for_a_name_and_nobody_for_an_address() -> None:
+    targets = tuple(parse_target(u) for u in (URL, "http://192.0.2.7/"))
+    flows = plan_names(targets, ("192.0.2.53", "192.0.2.54"))
+    assert {(f.kind, f.address) for f in flows} == {
+        (k, a) for k in (FlowKind.DNS_UDP, FlowKind.DNS_TCP) for a in ("192.0.2.53", "192.0.2.54")
+    }
+    assert {(f.name, f.subject, f.vantage) for f in flows} == {("shop.example.", URL, MACHINE)}
+
+
+def test_https_is_shaken_hands_with() -> None:
+    secure = "https://shop.example:8443/"
+    tables = stage(urls=(URL, secure)).tables
+    requests = plan_targets(tables, {"shop.example": ("198.51.100.7",)})
+    (shake,) = plan_handshakes(requests)
+    assert (shake.kind, shake.address, shake.port) == (FlowKind.TLS, "198.51.100.7", 8443)
+    assert (shake.name, shake.subject) == ("shop.example", secure)
+
+
+def failed(failure: Failure | None, *, connected: bool = False, on: str = "") -> Observation:
+    """Make what came of a visitor's request."""
+    tables = stage(urls=(URL,)).tables
+    (flow,) = plan_targets(tables, {"shop.example": ("198.51.100.7",)})
+    if on:
+        flow = msgspec.structs.replace(flow, vantage=Vantage(VantageKind.NODE, on))
+    return Observation(flow, failure, 1.0, phases=Phases(0.01) if connected else None)
+
+
+def test_the_way_is_traced_where_nothing_answers() -> None:
+    lost = [failed(f) for f in (Failure.TIMEOUT, Failure.NO_ROUTE, Failure.HOST_PROHIBITED)]
+    (trace,) = plan_traces(lost)
+    assert (trace.kind, trace.purpose) == (FlowKind.TRACE, Purpose.TRACE)
+    assert (trace.address, trace.port, trace.subject) == ("198.51.100.7", 8080, URL)
+
+
+def test_sizes_are_tried_where_a_connection_stood_and_no_answer_came() -> None:
+    flows = plan_traces([failed(Failure.TIMEOUT, connected=True)])
+    assert [(f.kind, f.size) for f in flows] == [(FlowKind.PING, 0), (FlowKind.PING, 1500)]
+
+
+def test_no_way_is_traced_where_there_was_an_answer_or_somebody_else_asked() -> None:
+    answered = [failed(None), failed(Failure.CONNECTION_REFUSED), failed(Failure.HTTP_MALFORMED)]
+    assert plan_traces([*answered, failed(Failure.TIMEOUT, on="n1")]) == ()

@@ -10,12 +10,14 @@ import pytest
 
 from checks import CHAIN
 from doctor.bundle.io import load
-from doctor.bundle.schema import ApiRecord, Bundle
+from doctor.bundle.schema import ApiRecord, Bundle, FlowRecord, Record
 from doctor.contract import Check
 from doctor.engine.run import diagnose
 from doctor.evidence.finders import CONFIGMAPS
 from doctor.evidence.tables import Tables, needs_of
 from doctor.model.evidence import DnsService
+from doctor.model.failure import Failure
+from doctor.model.flow import Purpose
 from doctor.model.kube import Pod, Service, ServicePort
 from doctor.model.verdict import CheckResult, Result, Verdict
 from tests.unit.support import api, bundle, cluster, pod, service
@@ -157,10 +159,55 @@ def test_metallbs_kinds_are_refused_or_unknown() -> None:
     assert not [g for g in unknown.gaps if "pools" in g.needs]
 
 
+def failing(whole: Bundle, how: Failure, *, but: str = "") -> Bundle:
+    """Let queries to the cluster's DNS fail, but those to one address."""
+
+    def fail(record: Record) -> Record:
+        if not isinstance(record, FlowRecord) or record.observation.flow.purpose is not Purpose.DNS:
+            return record
+        if record.observation.flow.address == but:
+            return record
+        seen = msgspec.structs.replace(record.observation, failure=how, answers=())
+        return FlowRecord(observation=seen)
+
+    return msgspec.structs.replace(whole, records=tuple(fail(r) for r in whole.records))
+
+
+COREFILE = next(n for n in NAMES if n.endswith("/coredns"))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [Failure.DNS_NXDOMAIN, Failure.DNS_SERVFAIL, Failure.DNS_REFUSED, Failure.TIMEOUT],
+)
+def test_a_name_in_a_domain_that_is_only_guessed_may_not_exist(how: Failure) -> None:
+    broken = failing(HEALTHY, how)
+    assert verdicts(diagnose(broken, CHAIN))["dns.udp-and-tcp"].verdict is not Verdict.PASS
+    unread = verdicts(diagnose(without(broken, COREFILE), CHAIN))["dns.udp-and-tcp"]
+    assert (unread.verdict, unread.findings) == (Verdict.INSUFFICIENT, ())
+    assert {f"api:{COREFILE}", "the cluster domain"} <= {g.needs for g in unread.gaps}
+
+
+def test_a_guess_that_is_answered_somewhere_is_right() -> None:
+    replica = Tables(HEALTHY).get(DnsService).backend
+    assert replica is not None
+    broken = failing(HEALTHY, Failure.DNS_SERVFAIL, but=replica.ready[0].address)
+    whole, unread = (
+        verdicts(diagnose(b, CHAIN))["dns.udp-and-tcp"] for b in (broken, without(broken, COREFILE))
+    )
+    assert unread.verdict is whole.verdict is Verdict.FAIL
+    assert unread.findings == whole.findings
+
+
+def test_a_refusal_is_one_whatever_is_asked_for() -> None:
+    refusing = without(failing(HEALTHY, Failure.CONNECTION_REFUSED), COREFILE)
+    found = verdicts(diagnose(refusing, CHAIN))["dns.udp-and-tcp"]
+    assert [f.code.name for f in found.findings] == ["DNS_ENDPOINT_REFUSES"]
+
+
 def test_a_domain_is_only_guessed_where_the_corefile_is_not_there() -> None:
-    corefile = next(n for n in NAMES if n.endswith("/coredns"))
     read = Tables(HEALTHY).get(DnsService)
     assert (read.domain, read.guessed) == ("cluster.local", False)
     for status in (403, 404):
-        unread = Tables(without(HEALTHY, corefile, status=status)).get(DnsService)
+        unread = Tables(without(HEALTHY, COREFILE, status=status)).get(DnsService)
         assert (unread.domain, unread.guessed) == ("cluster.local", True)

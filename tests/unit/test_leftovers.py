@@ -125,6 +125,18 @@ def test_only_what_has_both_marks_is_touched(left: Leftovers) -> None:
     assert left.removals() == []
 
 
+def test_the_marks_are_looked_at_here_too(left: Leftovers) -> None:
+    """Something in between might not pass the selector on."""
+    other = left.cluster.add_namespace("wwwm-doctor-notes")
+    left.cluster.refuse = lambda method, path: (
+        (200, {"items": [other]})
+        if method == "GET" and path.startswith("/api/v1/namespaces?")
+        else None
+    )
+    assert left.sweep() == Sweep()
+    assert left.removals() == []
+
+
 def test_pods_in_others_namespaces_are_removed_one_by_one(left: Leftovers) -> None:
     left.cluster.add_pod("shop", "wwwm-doctor-1-a", **marks(DEAD))
     left.cluster.add_pod("tools", "wwwm-doctor-1-b", **marks(ELSEWHERE))

@@ -1,16 +1,23 @@
 """Probes from this machine, against loopback."""
 
+import contextlib
 import socket
+import struct
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from doctor.model.failure import Failure
-from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
+from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.target import parse_target
-from doctor.probe import machine
+from doctor.probe import machine, machine_http
 from doctor.probe.machine import observe
-from tests.unit.loopback import Talk, closed_port, hanging_up, saying, serving
+from tests.unit.authority import Authority, secured
+from tests.unit.loopback import closed_port, hanging_up, saying, serving
 
 NAME = "shop.invalid"
 
@@ -83,17 +90,135 @@ def test_a_host_in_another_script_is_asked_as_a_browser_does() -> None:
 
 
 def test_silence_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_READ_SECONDS", 0.3)
+    monkeypatch.setattr(machine_http, "_ANSWER_SECONDS", 0.3)
     with serving(None) as port:
         seen = observe(flow(FlowKind.HTTP, port))
-    assert seen.failure is Failure.TIMEOUT
+    assert (seen.failure, seen.lost) == (Failure.TIMEOUT, 1)
     assert 0.2 < seen.seconds < 3
+    assert seen.phases is not None
+    assert seen.phases.first_byte is None
+
+
+def dripping(connection: socket.socket) -> None:
+    """Answer a byte at a time, each soon enough for a wait for one byte, until nobody listens."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    hang_guard = time.monotonic() + 20
+    while time.monotonic() < hang_guard:
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_answer_that_drips_is_cut(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scheme: str
+) -> None:
+    monkeypatch.setattr(machine_http, "_ANSWER_SECONDS", 0.5)
+    context = Authority("some").server(tmp_path, NAME)
+    with serving(secured(context, dripping) if scheme == "https" else dripping) as port:
+        seen = observe(flow(FlowKind.HTTP, port, url=f"{scheme}://{NAME}/"))
+    assert (seen.failure, seen.status) == (Failure.TIMEOUT, 0)
+    assert seen.seconds < 5
+
+
+def test_the_body_is_left_unread() -> None:
+    sent: list[int] = []
+    over = threading.Event()
+
+    def pouring(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while sum(sent) < 500 * 2**20:
+                sent.append(connection.send(b"x" * 65536))
+        over.set()
+
+    with serving(pouring) as port:
+        seen = observe(flow(FlowKind.HTTP, port))
+        assert seen.status == 200
+        assert over.wait(10)
+    assert sum(sent) < 100 * 2**20
+
+
+def test_one_connection_and_no_redirect_followed() -> None:
+    heard: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        heard.append(connection.recv(65536))
+        connection.sendall(MOVED)
+
+    with serving(listen) as port:
+        seen = observe(flow(FlowKind.HTTP, port))
+    assert (seen.status, seen.location) == (302, "/a")
+    assert len(heard) == 1
+
+
+def test_parts_of_a_request_are_timed_each_by_itself(tmp_path: Path) -> None:
+    asked_for: list[str | None] = []
+    context = Authority("some").server(tmp_path, NAME)
+    context.sni_callback = lambda _socket, name, _context: asked_for.append(name)
+
+    def thinking(connection: socket.socket) -> None:
+        connection.recv(65536)
+        time.sleep(0.4)
+        connection.sendall(OK)
+
+    def slow_to_shake_hands(connection: socket.socket) -> None:
+        time.sleep(0.2)
+        secured(context, thinking)(connection)
+
+    with serving(thinking) as port:
+        plain = observe(flow(FlowKind.HTTP, port))
+    with serving(slow_to_shake_hands) as port:
+        secret = observe(flow(FlowKind.HTTP, port, name=f"{NAME}:8443", url=f"https://{NAME}/"))
+    assert plain.phases is not None
+    assert secret.phases is not None
+    assert (plain.status, plain.phases.tls) == (200, None)
+    assert (secret.status, secret.failure) == (200, None)
+    assert asked_for == [NAME]
+    for phases in (plain.phases, secret.phases):
+        assert phases.first_byte is not None
+        assert 0.4 <= phases.first_byte < 3
+        assert 0 < phases.connect < phases.first_byte
+    assert secret.phases.tls is not None
+    assert 0.2 <= secret.phases.tls < 3
+    assert secret.seconds >= 0.6
+
+
+def resetting(connection: socket.socket) -> None:
+    """Break the connection off."""
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("url", ["", f"https://{NAME}/"])
+def test_a_connection_that_is_reset(url: str) -> None:
+    with serving(resetting) as port:
+        seen = observe(flow(FlowKind.HTTP, port, url=url))
+    assert seen.failure is Failure.CONNECTION_RESET
+    assert seen.phases is not None
+
+
+def test_a_handshake_that_is_hung_up_on() -> None:
+    with serving(hanging_up) as port:
+        seen = observe(flow(FlowKind.HTTP, port, url=f"https://{NAME}/"))
+    assert seen.failure in {Failure.TLS_FAILED, Failure.CONNECTION_RESET}
 
 
 def test_a_plain_answer_to_tls_is_a_failure_of_tls() -> None:
     with serving(saying(OK)) as port:
         seen = observe(flow(FlowKind.HTTP, port, url=f"https://{NAME}/"))
     assert seen.failure is Failure.TLS_FAILED
+
+
+@pytest.mark.parametrize(
+    ("name", "url"), [("a\r\nX: y", ""), ("x" * 64 + ".invalid", f"https://{NAME}/")]
+)
+def test_what_cannot_be_asked_says_nothing_of_the_network(name: str, url: str) -> None:
+    with serving(saying(OK)) as port:
+        seen = observe(flow(FlowKind.HTTP, port, name=name, url=url))
+    assert (seen.failure, seen.lost) == (Failure.UNKNOWN, 0)
+    assert seen.detail
 
 
 def failing(error: OSError) -> Callable[..., object]:
@@ -135,21 +260,87 @@ def test_a_name_that_cannot_be_one(name: str) -> None:
     assert observe(flow(FlowKind.RESOLVE, name=name)).failure is Failure.DNS_NXDOMAIN
 
 
+def test_a_resolver_that_never_comes_back_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hang(*_: object) -> list[tuple[object, ...]]:
+        released.wait(20)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(machine, "_RESOLVE_SECONDS", 0.2)
+    seen = observe(flow(FlowKind.RESOLVE))
+    released.set()
+    assert seen.failure is Failure.TIMEOUT
+    assert 0.2 <= seen.seconds < 5
+
+
+def failing_socket(error: OSError) -> type[socket.socket]:
+    """A kind of socket that connects to nothing."""
+
+    class Failing(socket.socket):
+        """Fails instead."""
+
+        def connect(self, _: object) -> None:
+            raise error
+
+    return Failing
+
+
+@pytest.mark.parametrize("kind", [FlowKind.TCP, FlowKind.HTTP, FlowKind.TLS, FlowKind.DNS_TCP])
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
         (TimeoutError(), Failure.TIMEOUT),
+        (TimeoutError(110, "Connection timed out"), Failure.TIMEOUT),
         (OSError(113, "No route to host"), Failure.NO_ROUTE),
         (OSError(101, "Network is unreachable"), Failure.NETWORK_UNREACHABLE),
-        (OSError(13, "Permission denied"), Failure.PERMISSION_DENIED),
-        (OSError(104, "reset"), Failure.CONNECTION_RESET),
+        (PermissionError(13, "Permission denied"), Failure.PERMISSION_DENIED),
+        (PermissionError(1, "Operation not permitted"), Failure.PERMISSION_DENIED),
+        (ConnectionResetError(104, "reset"), Failure.CONNECTION_RESET),
+        (OSError(90, "Message too long"), Failure.TOO_BIG),
         (OSError(5, "Input/output error"), Failure.UNKNOWN),
     ],
+    ids=str,
 )
 def test_how_a_connection_fails(
-    monkeypatch: pytest.MonkeyPatch, error: OSError, failure: Failure
+    monkeypatch: pytest.MonkeyPatch, kind: FlowKind, error: OSError, failure: Failure
 ) -> None:
-    talk: Talk = hanging_up
-    with serving(talk) as port:
-        monkeypatch.setattr(socket, "create_connection", failing(error))
-        assert observe(flow(FlowKind.TCP, port)).failure is failure
+    monkeypatch.setattr(socket, "socket", failing_socket(error))
+    seen = observe(flow(kind, 9, url=f"https://{NAME}/"))
+    assert (seen.failure, seen.phases) == (failure, None)
+    assert seen.lost <= 1
+
+
+def test_samples_of_a_connection_are_counted() -> None:
+    accepted = threading.Semaphore(0)
+    with serving(lambda _: accepted.release()) as port:
+        seen = observe(msgspec.structs.replace(flow(FlowKind.TCP, port), samples=5))
+        assert all(accepted.acquire(timeout=10) for _ in range(5))
+    assert not accepted.acquire(blocking=False)
+    assert (seen.failure, seen.sent, seen.lost) == (None, 5, 0)
+
+
+def test_a_refusal_says_more_than_silence_and_an_answer_more_than_both() -> None:
+    def outcome(failure: Failure | None, seconds: float = 0.1) -> Observation:
+        lost = int(failure is not None and failure.silent)
+        return Observation(flow(FlowKind.TCP), failure, seconds, lost=lost)
+
+    def sampled(*outcomes: Observation) -> Observation:
+        turns = iter(outcomes)
+        asked = msgspec.structs.replace(flow(FlowKind.TCP), samples=len(outcomes))
+        return machine._sampled(asked, lambda _: next(turns))
+
+    silent, refused = outcome(Failure.TIMEOUT), outcome(Failure.CONNECTION_REFUSED)
+    answered = [outcome(None, s) for s in (0.3, 0.1, 0.2)]
+    assert sampled(silent, refused, silent).failure is Failure.CONNECTION_REFUSED
+    assert sampled(silent, refused, silent).lost == 2
+    seen = sampled(silent, *answered, refused)
+    assert (seen.failure, seen.seconds, seen.sent, seen.lost) == (None, 0.2, 5, 1)
+    assert sampled(silent, silent).failure is Failure.TIMEOUT
+
+
+@pytest.mark.parametrize("kind", [FlowKind.ARP, FlowKind.PING, FlowKind.TRACE])
+def test_what_takes_packets_is_refused(kind: FlowKind) -> None:
+    with pytest.raises(ValueError, match=kind):
+        observe(flow(kind, 9))

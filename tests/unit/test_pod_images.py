@@ -124,6 +124,8 @@ def test_an_image_with_several_names_is_tried_once_by_its_tag() -> None:
     assert chosen(node(names)) == [FLANNEL]
     assert chosen(node(names), pod(FLANNEL)) == [FLANNEL]
     assert chosen(node(names[:1])) == [names[0]]
+    older = FLANNEL.replace("v0.28.10", "latest")
+    assert chosen(node((older, *names)), pod(FLANNEL)) == [FLANNEL]
 
 
 def test_what_the_user_chose_is_the_only_one() -> None:

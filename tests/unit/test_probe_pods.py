@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from doctor.collect.deadline import Deadline
 from doctor.collect.pod_images import NO_IMAGE
 from doctor.collect.pod_start import Started
 from doctor.collect.pod_watch import Pace
@@ -79,7 +80,9 @@ class Site:
         self.folder = folder
         self.warnings: list[str] = []
         self.deadline = 60.0
+        self.time = Deadline(0)
         self.during: Callable[[], None] = lambda: None
+        self.released = threading.Event()
 
     def start(self, world: World = WORLD, **wish: Any) -> tuple[Started, ...]:
         """Start probe pods, and see what became of them; by default on three nodes."""
@@ -90,6 +93,7 @@ class Site:
 
         asked = Wish(**{"nodes": NODES, "pace": PACE, "warn": self.warnings.append, **wish})
         with connected(self.cluster, self.folder, self.deadline) as server:
+            self.time = server.deadline
             return use_probe_pods(server, world, asked, use)
 
     def reasons(self, **wish: Any) -> list[str]:
@@ -97,6 +101,10 @@ class Site:
         found = self.start(**wish)
         assert not [p for p in found if p.address]
         return [p.reason for p in found]
+
+    def hang(self) -> None:
+        """Be at work for as long as the test takes."""
+        assert self.released.wait(30)
 
     def made(self) -> list[str]:
         """Select the requests that made pods, and did not only rehearse it."""
@@ -114,6 +122,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     before = [signal.getsignal(s) for s in SIGNALS]
     found = Site(tmp_path)
     yield found
+    found.released.set()
     assert [signal.getsignal(s) for s in SIGNALS] == before
 
 
@@ -417,7 +426,9 @@ class TestWaiting:
     def test_the_runs_deadline_ends_the_wait_and_not_the_removal(self, site: Site) -> None:
         site.cluster.lives = {GOOD: [TAKEN_UP]}
         site.deadline = 0.4
+        started = time.monotonic()
         assert all("deadline of 0.4 s had passed" in r for r in site.reasons(pace=slow()))
+        assert time.monotonic() - started < 30
         site.nothing_is_left()
 
     def test_a_namespace_that_comes_to_be_after_the_deadline_is_removed(self, site: Site) -> None:
@@ -537,20 +548,23 @@ class TestInterruption:
 
     @pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
     def test_while_pods_are_used(self, site: Site, number: signal.Signals) -> None:
+        """The removal does not wait for what is being done with them."""
+
         def during() -> None:
             interrupt(number)
-            time.sleep(10)
+            site.hang()
 
         site.during = during
         with pytest.raises(KeyboardInterrupt):
             site.start()
+        assert site.time.passed, "what is still being done with them goes on"
         site.nothing_is_left()
 
     def test_again_and_again_does_not_cut_the_removal_off(self, site: Site) -> None:
         def during() -> None:
             site.cluster.seen = lambda _number: interrupt(signal.SIGTERM)
             interrupt(signal.SIGINT)
-            time.sleep(10)
+            site.hang()
 
         site.during = during
         site.cluster.sticky = True
@@ -560,11 +574,9 @@ class TestInterruption:
 
     def test_two_signals_at_once(self, site: Site) -> None:
         def during() -> None:
-            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             for number in SIGNALS:
                 os.kill(os.getpid(), number)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            time.sleep(10)
+            site.hang()
 
         site.during = during
         with pytest.raises(KeyboardInterrupt):

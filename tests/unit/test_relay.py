@@ -119,18 +119,18 @@ def test_each_kind_of_question_over_tcp(place: Bench) -> None:
     assert [o.flow for o in seen] == list(asked)
     assert [(o.failure, o.status, o.answers, o.sent, o.lost) for o in seen] == [
         (None, 0, (), 1, 0),
-        (Failure.CONNECTION_REFUSED, 0, (), 1, 1),
+        (Failure.CONNECTION_REFUSED, 0, (), 1, 0),
         (None, 404, (), 1, 0),
         (None, 302, (), 1, 0),
-        (Failure.HTTP_MALFORMED, 0, (), 1, 1),
-        (Failure.CONNECTION_RESET, 0, (), 1, 1),
-        (Failure.CONNECTION_REFUSED, 0, (), 1, 1),
+        (Failure.HTTP_MALFORMED, 0, (), 1, 0),
+        (Failure.CONNECTION_RESET, 0, (), 1, 0),
+        (Failure.CONNECTION_REFUSED, 0, (), 1, 0),
         (None, 0, ("10.96.0.1", "10.96.0.2"), 1, 0),
-        (Failure.DNS_NXDOMAIN, 0, (), 1, 1),
-        (Failure.DNS_SERVFAIL, 0, (), 1, 1),
-        (Failure.DNS_REFUSED, 0, (), 1, 1),
-        (Failure.DNS_NO_ANSWER, 0, (), 1, 1),
-        (Failure.CONNECTION_REFUSED, 0, (), 1, 1),
+        (Failure.DNS_NXDOMAIN, 0, (), 1, 0),
+        (Failure.DNS_SERVFAIL, 0, (), 1, 0),
+        (Failure.DNS_REFUSED, 0, (), 1, 0),
+        (Failure.DNS_NO_ANSWER, 0, (), 1, 0),
+        (Failure.CONNECTION_REFUSED, 0, (), 1, 0),
     ]
     assert (seen[2].server, seen[3].location) == ("test", "https://shop.example/")
     head = requests[0].split(b"\r\n")
@@ -190,7 +190,7 @@ def test_a_fixed_number_of_queries_is_sent_and_the_lost_ones_are_counted(some: B
         (seen,) = some.ask(flow(FlowKind.DNS_UDP, port, samples=5)).observations
     assert (seen.failure, seen.sent, seen.lost, seen.degraded) == (None, 5, 1, True)
     assert seen.answers == ("10.96.0.1",)
-    assert seen.detail.startswith("timeout")
+    assert seen.detail == "of 5 samples: 4 answered, 1 timeout"
     assert len(queries) == 5
 
 
@@ -271,7 +271,7 @@ def test_a_certificate_is_shown_and_nothing_is_waited_for(place: Bench, tmp_path
     assert all(o.seconds < relay_script._TLS_SECONDS - 1 for o in seen)
 
 
-def test_connections_are_sampled_and_the_refused_ones_counted(some: Bench) -> None:
+def test_connections_are_sampled_and_a_refusal_is_no_loss(some: Bench) -> None:
     with serving(hanging_up) as port:
         asked = (
             flow(FlowKind.TCP, port, samples=5),
@@ -280,7 +280,7 @@ def test_connections_are_sampled_and_the_refused_ones_counted(some: Bench) -> No
         seen = some.ask(*asked).observations
     assert [(o.failure, o.sent, o.lost) for o in seen] == [
         (None, 5, 0),
-        (Failure.CONNECTION_REFUSED, 3, 3),
+        (Failure.CONNECTION_REFUSED, 3, 0),
     ]
 
 
@@ -375,7 +375,7 @@ def test_a_script_that_is_stopped_leaves_nothing(some: Bench, number: signal.Sig
         assert running.stdout is not None
         assert b" tools " in running.stdout.readline()
         running.send_signal(number)
-        assert running.wait(timeout=10) != 0
+        assert running.wait(timeout=60) != 0
         running.stdout.close()
     assert list((some.folder / "tmp").iterdir()) == []
 

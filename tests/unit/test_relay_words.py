@@ -2,6 +2,7 @@
 
 import base64
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,7 +83,8 @@ BASH_SAID = "192.0.2.1: connect: {0}\n192.0.2.1: line 1: /dev/tcp/192.0.2.1/80: 
 @pytest.mark.parametrize("kind", [FlowKind.TCP, FlowKind.HTTP, FlowKind.TLS, FlowKind.DNS_TCP])
 def test_how_a_connection_fails(kind: FlowKind, stderr: str, failure: Failure) -> None:
     seen = one(kind, Frame(1, 0.1, "", stderr))
-    assert (seen.failure, seen.seconds, seen.sent, seen.lost) == (failure, 0.1, 1, 1)
+    assert (seen.failure, seen.seconds, seen.sent) == (failure, 0.1, 1)
+    assert seen.lost == (failure in (Failure.NO_ROUTE, Failure.TIMEOUT))
     assert "sent 0" not in seen.detail
     assert seen.detail
 
@@ -239,18 +241,25 @@ def test_what_says_nothing_of_the_network_is_unseen(kind: FlowKind, frame: Frame
 
 def test_samples_make_one_observation() -> None:
     quick, slow = Frame(0, 0.1, "", ""), Frame(0, 1.02, "", "")
+    middle = Frame(0, 0.3, "", "")
     refused = Frame(1, 0.2, "", f"{BUSYBOX}Connection refused")
+    late = Frame(1, 1.2, "", f"{BUSYBOX}Connection refused")
     silent = Frame(1, 4.0, "", "nc: timed out")
     odd = Frame(127, 0, "", "sh: nc: not found")
-    middle = Frame(0, 0.3, "", "")
-    (seen,) = read(FlowKind.TCP, middle, quick, refused, odd, slow).observations
-    # One was refused and one SYN had to be sent anew; what could not be asked does not count.
-    assert (seen.failure, seen.seconds, seen.sent, seen.lost) == (None, 0.3, 4, 2)
-    assert seen.detail.startswith("connection_refused: nc: can't connect")
-    (seen,) = read(FlowKind.TCP, refused, silent, silent).observations
-    assert (seen.failure, seen.sent, seen.lost) == (Failure.TIMEOUT, 3, 3)
+    (seen,) = read(FlowKind.TCP, silent, middle, quick, refused, odd, slow).observations
+    # One stayed silent and one SYN had to be sent anew; what could not be asked does not count.
+    assert (seen.failure, seen.seconds, seen.sent, seen.lost) == (None, 0.3, 5, 2)
+    assert seen.detail == "of 5 samples: 3 answered, 1 connection_refused, 1 timeout"
+    # A refusal is an answer, and says more than silence.
+    (seen,) = read(FlowKind.TCP, silent, refused, silent, late).observations
+    assert (seen.failure, seen.sent, seen.lost) == (Failure.CONNECTION_REFUSED, 4, 3)
+    (seen,) = read(FlowKind.TCP, refused, refused).observations
+    assert (seen.sent, seen.lost, seen.detail[:23]) == (2, 0, "nc: can't connect to re")
     # One sample alone is no measure of loss, and another protocol may be slow by itself.
     assert one(FlowKind.TCP, slow).lost == 0
+    ncat = msgspec.structs.replace(TOOLS, nc="ncat")  # which is slow by itself
+    (seen,) = read(FlowKind.TCP, slow, quick, tools=ncat).observations
+    assert (seen.sent, seen.lost) == (2, 0)
     page = base64.b64encode(b"HTTP/1.1 200 OK\r\n\r\n").decode()
     (seen,) = read(FlowKind.HTTP, Frame(0, 1.5, page, ""), Frame(0, 0.1, page, "")).observations
     assert (seen.status, seen.sent, seen.lost) == (200, 2, 0)

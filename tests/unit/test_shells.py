@@ -1,5 +1,7 @@
 """Shells: scripts run here, and by an ssh whose every word is seen."""
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,36 @@ def test_a_script_runs_here_and_reads_nothing_of_itself() -> None:
 def test_a_script_that_does_not_end_is_bounded() -> None:
     said = LocalShell(Deadline(30)).run("echo begun; sleep 600", 0.3)
     assert said.reason == "sh did not end within 0.3 s"
+
+
+def alive(group: int) -> list[str]:
+    """List the processes of a group; those that only wait to be reaped have ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, own = path.read_text().rpartition(")")[2].split()[:3]
+            if int(own) == group and state != "Z":
+                found.append(path.parent.name)
+    return found
+
+
+def test_what_a_script_started_ends_with_it(tmp_path: Path) -> None:
+    """A program that a script waits for would hold on long after nobody does."""
+    script = f"echo $$ >{tmp_path}/group; sleep 600"
+    assert LocalShell(Deadline(30)).run(script, 2).reason
+    group = int((tmp_path / "group").read_text())
+    assert alive(group) == []
+
+
+def test_a_run_that_is_interrupted_does_not_wait_for_its_scripts(tmp_path: Path) -> None:
+    deadline = Deadline(600)
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(LocalShell(deadline).run, f"echo >{tmp_path}/begun; sleep 600", 600)
+        while not (tmp_path / "begun").exists():
+            assert not said.done()
+        deadline.cut()
+        assert said.result(timeout=30).reason
+    assert LocalShell(deadline).run("true", 5).reason == deadline.reason
 
 
 def test_nothing_is_run_after_the_deadline(tmp_path: Path) -> None:

@@ -1,28 +1,27 @@
-"""The visitor's own way: the name, the reverse proxy in front of the cluster, the answer."""
+"""The reverse proxy in front of the cluster, and the same request past it."""
 
 import shlex
 from collections.abc import Iterable, Iterator
 
 from checks.common import and_list, ids
-from doctor.contract import Check, check
+from checks.host_proxy.shared import GATEWAY, OURS, hop_of, mend, plain, said
+from doctor.contract import check
 from doctor.model.evidence import Proxy, TargetFlows, VipFlows
 from doctor.model.failure import Failure
-from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role
+from doctor.model.finding import Code, Confidence, Finding, Remediation, Role
 from doctor.model.flow import FlowKind, Observation, Purpose
-from doctor.model.hop import Hop, HopKind
+from doctor.model.hop import HopKind
 from doctor.model.link import Link
 from doctor.model.proxy import HostProxy, ProxyServer
 
 __all__ = [
-    "CHECKS",
     "PROXY_ALTERS_REQUEST",
     "PROXY_CONNECT_DENIED",
     "PROXY_HOST_HEADER_LOST",
     "PROXY_NOT_RUNNING",
     "PROXY_UPSTREAM_UNREACHABLE",
     "PROXY_UPSTREAM_WRONG_PORT",
-    "URL_NAME_UNRESOLVED",
-    "URL_NOT_SERVED",
+    "forwards",
 ]
 
 PROXY_HOST_HEADER_LOST = Code(
@@ -54,22 +53,8 @@ PROXY_UPSTREAM_WRONG_PORT = Code(
     Link.HOST_PROXY,
     "The reverse proxy forwards to a port of the load balancer's address that is not served.",
 )
-URL_NOT_SERVED = Code(
-    "URL_NOT_SERVED",
-    Link.HOST_PROXY,
-    "A visitor's request for the URL is not served.",
-    Role.SYMPTOM,
-)
-URL_NAME_UNRESOLVED = Code(
-    "URL_NAME_UNRESOLVED", Link.HOST_PROXY, "The name of the URL does not resolve on this machine."
-)
 
-_VERIFY = "wwwm-doctor check host-proxy"
 _HANDED_ON = ("$host", "$http_host")
-_GATEWAY = (502, 503, 504)
-_UNNAMED = (Failure.DNS_NXDOMAIN, Failure.DNS_NO_ANSWER)
-_UNASKED = (Failure.TIMEOUT, Failure.DNS_SERVFAIL, Failure.DNS_REFUSED)
-_OURS = (Failure.UNKNOWN, Failure.PERMISSION_DENIED)
 
 
 @check(
@@ -119,63 +104,11 @@ def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Itera
                 yield _not_running(through, behind[0], proxy)
         elif direct and through.ok and not through.served and any(o.status for o in _good(direct)):
             yield _altered(through, _good(direct), proxy)
-        elif direct and _stuck(through) and all(o.failure not in (None, *_OURS) for o in direct):
+        elif direct and _stuck(through) and all(o.failure not in (None, *OURS) for o in direct):
             yield _unreachable(through, direct, proxy, _answering(vips))
 
 
-@check(
-    id="host-proxy.url",
-    title="Each URL is served to a visitor",
-    codes=(URL_NOT_SERVED, URL_NAME_UNRESOLVED),
-)
-def url(targets: TargetFlows) -> Iterator[Finding]:
-    """Do what a visitor does, from this machine.
-
-    What it looks at:
-        Each URL: its name is resolved, and the page is asked for.
-
-    Why it matters:
-        This is what the visitor sees; all other checks say why.
-
-    What proves it:
-        The name resolves to nothing; or no answer comes, or one with status 404 or 5xx. The latter
-        is a symptom, whose cause lies further down the path.
-
-    Look-alikes:
-        Redirects and requests for credentials are answers. Without --url, this machine need not
-        know the name nor have a way to the load balancer's address, and the application need
-        not have a page at the path of its rule: then silence and 404 are no findings.
-
-    Remediation:
-        Mend the cause that another check names; add the name to DNS or to /etc/hosts.
-
-    Sources:
-        Kubernetes: Ingress. nginx: Beginner's Guide.
-    """
-    served = {o.flow.subject for o in targets.of(Purpose.TARGET) if o.served and o.status}
-    for o in targets.of(Purpose.TARGET):
-        if o.flow.kind is FlowKind.RESOLVE:
-            failed = o.failure in (*_UNNAMED, *_UNASKED) and o.flow.subject not in served
-            if failed and not targets.derived:
-                yield _unresolved(o)
-        elif not o.served and o.failure not in _OURS and not _excused(o, targets):
-            yield _not_served(o)
-
-
-CHECKS: tuple[Check, ...] = (forwards, url)
-
-
 # ---- through the proxy and past it --------------------------------------------------------------
-
-
-def _plain(name: str) -> str:
-    """Write a host as it is compared: without port and trailing dot, in lower case."""
-    return name.partition(":")[0].rstrip(".").lower()
-
-
-def _hop(o: Observation) -> Hop:
-    """Name the place that a visitor connects to."""
-    return Hop(HopKind.HOST_PROXY, o.flow.address, o.flow.protocol)
 
 
 def _at_proxy(o: Observation) -> bool:
@@ -188,7 +121,7 @@ def _direct(through: Observation, proxy: Proxy, vips: VipFlows | None) -> list[O
     place = (through.flow.address, through.flow.port)
     past = proxy.of(Purpose.UPSTREAM, subject=through.flow.subject)
     to_vip = _from_outside(vips, kind=FlowKind.HTTP)
-    same = [o for o in past or to_vip if _plain(o.flow.name) == _plain(through.flow.name)]
+    same = [o for o in past or to_vip if plain(o.flow.name) == plain(through.flow.name)]
     return [o for o in same if (o.flow.address, o.flow.port) != place]
 
 
@@ -224,7 +157,7 @@ def _there(table: Proxy, *commands: str) -> tuple[str, ...]:
 def _stuck(through: Observation) -> bool:
     """Say whether the proxy got nothing from its upstream: it says so, or waits for longer."""
     silent = through.failure is not None and through.failure.silent
-    return through.status in _GATEWAY or (silent and _at_proxy(through))
+    return through.status in GATEWAY or (silent and _at_proxy(through))
 
 
 def _altered(through: Observation, direct: list[Observation], table: Proxy) -> Finding:
@@ -233,7 +166,7 @@ def _altered(through: Observation, direct: list[Observation], table: Proxy) -> F
     server = _server(through, proxy) if proxy else None
     if proxy and server and server.upstream_host and _loses_host(server, through):
         return _host_lost(through, direct, table, server)
-    if proxy and server and server.upstream_host and through.status in _GATEWAY:
+    if proxy and server and server.upstream_host and through.status in GATEWAY:
         return _denied(through, direct, table, server)
     name = proxy.software if proxy else "a proxy whose configuration is not known"
     past = direct[0]
@@ -244,7 +177,7 @@ def _altered(through: Observation, direct: list[Observation], table: Proxy) -> F
             f"{through.flow.address}:{through.flow.port}, and {past.status} past it, from "
             f"{past.flow.address}:{past.flow.port}" + _unmatched(proxy, server)
         ),
-        hop=_hop(through),
+        hop=hop_of(through),
         evidence=(*ids([through, *direct]), *((proxy.evidence,) if proxy else ())),
         confidence=Confidence.LIKELY,
         remediation=(_compare(through, past, table),),
@@ -275,7 +208,7 @@ def _server(through: Observation, proxy: HostProxy) -> ProxyServer | None:
 
 def _names(pattern: str, asked: str) -> bool:
     """Say whether a server name matches: exact, ``*.example.net`` or ``.example.net``."""
-    name, host = _plain(pattern), _plain(asked)
+    name, host = plain(pattern), plain(asked)
     if name.startswith("*."):
         return host.endswith(name[1:])
     return host == name or (name.startswith(".") and host.endswith((name, name[1:])))
@@ -285,7 +218,7 @@ def _loses_host(server: ProxyServer, through: Observation) -> bool:
     """Say whether what is sent as Host is something else than what was asked for."""
     sent = server.host_header
     return sent not in _HANDED_ON and (
-        sent.startswith("$") or _plain(sent) != _plain(through.flow.name)
+        sent.startswith("$") or plain(sent) != plain(through.flow.name)
     )
 
 
@@ -303,7 +236,7 @@ def _host_lost(
             f"{through.flow.subject} without its Host header ({why}), so the ingress answers "
             f"{through.status}"
         ),
-        hop=_hop(through),
+        hop=hop_of(through),
         evidence=(*ids([through, *direct]), evidence),
         remediation=(_hand_on(table, server),),
         falsifier=f"{direct[0].flow.address} answers {through.status} to Host {direct[0].flow.name}",
@@ -315,7 +248,7 @@ def _hand_on(table: Proxy, server: ProxyServer) -> Remediation:
     software, config, _ = _named(table)
     file, _, line = server.where.rpartition(":")
     if software != "nginx" or not (file and line.isdecimal()):
-        return _mend(
+        return mend(
             "Hand on the Host header of the request, then reload the proxy",
             f"# in {server.where or config}: proxy_set_header Host $host;",
         )
@@ -325,7 +258,7 @@ def _hand_on(table: Proxy, server: ProxyServer) -> Remediation:
         else f"sed -i 's/proxy_set_header[[:space:]]\\+Host[[:space:]].*;/"
         f"proxy_set_header Host $host;/' {file}"
     )
-    return _mend(
+    return mend(
         "Hand on the Host header of the request: proxy_set_header Host $host;",
         *_there(table, edit, f"nginx -t -c {config} && nginx -s reload -c {config}"),
     )
@@ -347,11 +280,11 @@ def _denied(
             f"{through.flow.subject}, and its upstream {to} serves {table.place}: the proxy may "
             "not connect (SELinux) or keeps an old address"
         ),
-        hop=_hop(through),
+        hop=hop_of(through),
         evidence=(*ids([through, *direct]), evidence),
         confidence=Confidence.LIKELY,
         remediation=(
-            _mend(
+            mend(
                 "Where SELinux enforces, allow the proxy to connect; else reload it",
                 *_there(table, *commands),
             ),
@@ -372,10 +305,10 @@ def _not_running(through: Observation, past: Observation, table: Proxy) -> Findi
             f"proxy for {through.flow.subject} is not running, while "
             f"{past.flow.address}:{past.flow.port} behind it answers"
         ),
-        hop=_hop(through),
+        hop=hop_of(through),
         evidence=(*ids([through, past]), *((proxy.evidence,) if proxy else ())),
         remediation=(
-            _mend(
+            mend(
                 "Start the reverse proxy",
                 *_there(table, f"nginx -t{config} && nginx{config}", f"ss -lntp 'sport = :{port}'"),
             ),
@@ -393,18 +326,18 @@ def _unreachable(
     """Say that the upstream does not answer the proxy's host either, or only on another port."""
     proxy = table.proxy
     name = proxy.software if proxy else "The reverse proxy"
-    to = and_list(f"{o.flow.address}:{o.flow.port} ({_said(o)})" for o in direct)
+    to = and_list(f"{o.flow.address}:{o.flow.port} ({said(o)})" for o in direct)
     asked = {o.flow.address: o.flow.port for o in direct}
     other = [o for o in answering if asked.get(o.flow.address, o.flow.port) != o.flow.port]
     ports = and_list(f"{o.flow.address}:{o.flow.port}" for o in other)
     return Finding(
         code=PROXY_UPSTREAM_WRONG_PORT if other else PROXY_UPSTREAM_UNREACHABLE,
         title=(
-            f"{name} on {table.place} answers {through.flow.subject} with {_said(through)}: its "
+            f"{name} on {table.place} answers {through.flow.subject} with {said(through)}: its "
             f"upstream {to} is out of reach from here, too"
             + (f", while {ports} answers" if other else "")
         ),
-        hop=_hop(through),
+        hop=hop_of(through),
         evidence=(
             *ids([through, *direct, *other]),
             *((proxy.evidence,) if proxy else ()),
@@ -420,7 +353,7 @@ def _compare(through: Observation, past: Observation, table: Proxy) -> Remediati
     proxy = table.proxy
     flow = past.flow
     config = f" -c {proxy.config}" if proxy and proxy.config else ""
-    return _mend(
+    return mend(
         "Compare the request through the proxy and past it",
         *_there(
             table,
@@ -430,75 +363,3 @@ def _compare(through: Observation, past: Observation, table: Proxy) -> Remediati
         f"curl -sv -o /dev/null {through.flow.subject}",
         *(_there(table, f"nginx -T{config}") if proxy and proxy.software == "nginx" else ()),
     )
-
-
-# ---- the visitor --------------------------------------------------------------------------------
-
-
-def _said(o: Observation) -> str:
-    """Put into words what came back."""
-    words = {
-        Failure.TIMEOUT: "no answer",
-        Failure.NO_ROUTE: "no route to host",
-        Failure.CONNECTION_REFUSED: "connection refused",
-        Failure.CONNECTION_RESET: "connection reset",
-        Failure.NETWORK_UNREACHABLE: "network unreachable",
-    }
-    if o.failure:
-        return words.get(o.failure, o.failure.value.replace("_", " "))
-    return f"status {o.status}"
-
-
-def _excused(o: Observation, targets: TargetFlows) -> bool:
-    """Say whether a failure means nothing, as nobody asked for this URL."""
-    failure = o.failure
-    silent = failure is not None and (failure.silent or failure is Failure.NETWORK_UNREACHABLE)
-    return targets.derived and (silent or (o.ok and o.status not in _GATEWAY))
-
-
-def _not_served(o: Observation) -> Finding:
-    """Say what came back in place of the page."""
-    flow = o.flow
-    place = f" at {flow.address}:{flow.port}" if flow.address else ""
-    by = f" from {o.server}" if o.server else ""
-    return Finding(
-        code=URL_NOT_SERVED,
-        title=f"{flow.subject} is not served to this machine: {_said(o)}{by}{place}",
-        hop=_hop(o),
-        evidence=ids([o]),
-        flows=ids([o]),
-        remediation=(
-            _mend(
-                "See what comes back, and walk the path",
-                f"curl -sv -o /dev/null {flow.subject}",
-                f"wwwm-doctor run --url {flow.subject}",
-            ),
-        ),
-        falsifier=f"{flow.subject} is served",
-    )
-
-
-def _unresolved(o: Observation) -> Finding:
-    """Say that the name does not resolve."""
-    named = o.failure in _UNNAMED
-    why = "it has no address" if named else f"the resolver fails ({_said(o)})"
-    return Finding(
-        code=URL_NAME_UNRESOLVED,
-        title=f"The name {o.flow.name} of {o.flow.subject} does not resolve here: {why}",
-        hop=Hop(HopKind.DNS_NAME, _plain(o.flow.name)),
-        evidence=ids([o]),
-        confidence=Confidence.CERTAIN if named else Confidence.LIKELY,
-        remediation=(
-            _mend(
-                "Give the name an address in its zone, or in /etc/hosts of the visitors",
-                f"getent ahostsv4 {o.flow.name}",
-                "cat /etc/resolv.conf",
-            ),
-        ),
-        falsifier=f"getent ahostsv4 {o.flow.name} prints an address",
-    )
-
-
-def _mend(title: str, *commands: str) -> Remediation:
-    """Make a remediation that this link's checks verify."""
-    return Remediation(title=title, commands=commands, risk=Risk.SAFE, verify=_VERIFY)

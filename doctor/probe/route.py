@@ -1,0 +1,91 @@
+"""Which interface an address is on-link of, as the kernel's routes have it."""
+
+import contextlib
+import fcntl
+import ipaddress
+import os
+import socket
+import struct
+import sys
+
+__all__ = ["interface_towards"]
+
+# Of Linux's headers: Python names none of these.
+_RTM_GETROUTE, _RTM_NEWROUTE, _NLM_F_REQUEST = 26, 24, 1
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_VIA = 1, 4, 5, 18
+_RTN_UNICAST = 1
+_SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8927
+_IFF_NOARP, _ETHERNET = 0x80, 1
+
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ROUTE = struct.Struct("=BBBBBBBBI")  # family, prefixes, tos, table, protocol, scope, type, flags
+_ATTRIBUTE = struct.Struct("=HH")
+
+
+def interface_towards(address: str) -> str:
+    """Name the interface of this machine on whose segment an address is, if that segment knows ARP.
+
+    Args:
+        address: An IPv4 address.
+
+    Returns:
+        The interface; empty where there is no route, where the route has a gateway, and where the
+        address is this machine's own.
+    """
+    try:
+        wanted = ipaddress.IPv4Address(address).packed
+        index = _on_link(_ask(wanted))
+        name = socket.if_indextoname(index) if index else ""
+    except (OSError, ValueError, struct.error):
+        return ""
+    return name if name and _speaks_arp(name) else ""
+
+
+def _ask(address: bytes) -> bytes:
+    """Ask the kernel for its route to an address, over netlink; return its message."""
+    body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0)
+    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address), _RTA_DST) + address
+    length = _HEADER.size + len(body)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
+        kernel.settimeout(1)
+        kernel.bind((0, 0))
+        kernel.send(_HEADER.pack(length, _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + body)
+        return kernel.recv(65536)
+
+
+def _on_link(message: bytes) -> int:
+    """Read the kernel's answer: the interface's index; 0 where the address is not on-link."""
+    length, kind, _, _, _ = _HEADER.unpack_from(message)
+    if kind != _RTM_NEWROUTE:
+        return 0
+    if _ROUTE.unpack_from(message, _HEADER.size)[7] != _RTN_UNICAST:
+        return 0
+    attributes = _attributes(message[_HEADER.size + _ROUTE.size : length])
+    if {_RTA_GATEWAY, _RTA_VIA} & set(attributes):
+        return 0
+    return int.from_bytes(attributes.get(_RTA_OIF, b""), sys.byteorder)
+
+
+def _attributes(rest: bytes) -> dict[int, bytes]:
+    """Take netlink attributes apart, by their type."""
+    found = {}
+    while len(rest) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(rest)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind] = rest[_ATTRIBUTE.size : length]
+        rest = rest[(length + 3) & ~3 :]
+    return found
+
+
+def _speaks_arp(name: str) -> bool:
+    """Say whether an interface is an Ethernet on which ARP is spoken."""
+    request = struct.pack("16s24x", os.fsencode(name))
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        hardware = struct.unpack_from("16xH", fcntl.ioctl(sock, _SIOCGIFHWADDR, request))[0]
+        flags = struct.unpack_from("16xH", fcntl.ioctl(sock, _SIOCGIFFLAGS, request))[0]
+        return hardware == _ETHERNET and not flags & _IFF_NOARP
+    return False
