@@ -251,8 +251,8 @@ def test_samples_make_one_observation() -> None:
     assert (seen.failure, seen.seconds, seen.sent, seen.lost) == (None, 0.3, 5, 2)
     assert seen.detail == "of 5 samples: 3 answered, 1 connection_refused, 1 timeout"
     # A refusal is an answer, and says more than silence.
-    (seen,) = read(FlowKind.TCP, silent, refused, silent, late).observations
-    assert (seen.failure, seen.sent, seen.lost) == (Failure.CONNECTION_REFUSED, 4, 3)
+    (seen,) = read(FlowKind.TCP, silent, late, silent, silent).observations
+    assert (seen.failure, seen.sent, seen.lost) == (Failure.CONNECTION_REFUSED, 4, 4)
     (seen,) = read(FlowKind.TCP, refused, refused).observations
     assert (seen.sent, seen.lost, seen.detail[:23]) == (2, 0, "nc: can't connect to re")
     # One sample alone is no measure of loss, and another protocol may be slow by itself.
