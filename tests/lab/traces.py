@@ -39,21 +39,16 @@ def budget(lab: Lab) -> int:
     return BASE_REQUESTS + REQUESTS_PER_NODE * len(lab.nodes)
 
 
-def forbidden(entries: list[Entry], namespace: str = "") -> list[str]:
-    """What a run must not have asked, one line each.
-
-    Args:
-        entries: What it asked.
-        namespace: The namespace that it was told to use, if any.
-    """
-    return [_line(entry) for entry in entries if not _allowed(entry, namespace)]
+def forbidden(entries: list[Entry]) -> list[str]:
+    """What a run must not have asked, one line each."""
+    return [_line(entry) for entry in entries if not _allowed(entry)]
 
 
 def _line(entry: Entry) -> str:
     return f"{entry['verb']} {entry['requestURI']}"
 
 
-def _allowed(entry: Entry, namespace: str) -> bool:
+def _allowed(entry: Entry) -> bool:
     verb, what = entry["verb"], entry.get("objectRef", {})
     resource, below = what.get("resource", ""), what.get("subresource", "")
     if below:
@@ -68,8 +63,7 @@ def _allowed(entry: Entry, namespace: str) -> bool:
     if resource == "namespaces":
         # the name of what is created is not in the log: it shows in what follows
         return not what.get("name") or str(what["name"]).startswith(PREFIX)
-    where = str(what.get("namespace", ""))
-    return resource == "pods" and (where.startswith(PREFIX) or where == namespace != "")
+    return resource == "pods" and str(what.get("namespace", "")).startswith(PREFIX)
 
 
 def own_namespaces(entries: list[Entry]) -> set[str]:
