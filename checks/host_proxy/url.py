@@ -196,7 +196,7 @@ def _not_served(o: Observation, targets: TargetFlows) -> Finding:
 
 def _way(traces: list[Observation]) -> str:
     """Say who was the last to answer on the way, and what packets are too large for it."""
-    words = []
+    words: list[str] = []
     for seen in traces:
         last = next((h for h in reversed(seen.trace) if h.source), None)
         if last and last.icmp and last.answer == "icmp":

@@ -43,12 +43,21 @@ class ApiRecord(msgspec.Struct, frozen=True, tag="api"):
 
 
 class CommandOutput(msgspec.Struct, frozen=True):
-    """What one command printed inside a node."""
+    """What one command printed inside a node.
+
+    Args:
+        name: What was read.
+        status: How the command ended; -1 where that is not known.
+        stdout: What it printed.
+        stderr: The first line of its complaints.
+        truncated: Whether more was printed than is kept.
+    """
 
     name: str
     status: int
     stdout: str
     stderr: str = ""
+    truncated: bool = False
 
 
 class NodeRecord(msgspec.Struct, frozen=True, tag="node"):

@@ -39,10 +39,6 @@ class Deadline:
         """Why something was not done, once it has passed."""
         return f"the run's deadline of {self.seconds:g} s had passed (--deadline)"
 
-    def cut(self) -> None:
-        """Let it pass now: the run is given up."""
-        self._end = min(self._end, self._clock())
-
     def bound(self, seconds: float) -> float:
         """Return how long a wait may be: as wished, but not beyond the end, and never zero."""
         return max(0.05, min(seconds, self.left))

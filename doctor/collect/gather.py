@@ -13,6 +13,7 @@ from doctor.bundle.schema import (
     Bundle,
     FlowRecord,
     GapRecord,
+    NodeRecord,
     Question,
     Record,
 )
@@ -22,15 +23,18 @@ from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
 from doctor.collect.flows_site import plan_traces
 from doctor.collect.kube import Api
+from doctor.collect.node_facts import most_bytes, read_by_kube_proxy, read_node
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
 from doctor.collect.proxy_host import is_local
 from doctor.collect.reading import read_api
 from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
-from doctor.collect.stations import measure, node_shells, pod_shells, read_node, unseen
+from doctor.collect.stations import measure, node_shells, pod_shells, unseen
 from doctor.collect.visit import Places, visit
+from doctor.evidence.states import kube_proxy
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.evidence.world import World
 from doctor.model.flow import Flow, FlowKind, Observation, Vantage, VantageKind
+from doctor.model.kube import Pod
 from doctor.model.rights import Rights
 from doctor.model.verdict import Gap
 from doctor.probe.machine import observe
@@ -167,15 +171,18 @@ def _probe(run: _Run) -> None:
     entered: dict[str, Shell] = {n: s for n, s in found.items() if n not in denied.nodes}
     with ThreadPoolExecutor(_WORKERS) as pool:
         # nodes are read while the probe pods start
-        reading = pool.map(read_node, entered.values())
+        most = most_bytes(len(entered))
+        reading = pool.map(lambda s: read_node(s, most), entered.values())
 
         def measure_with(started: ProbePodSet) -> None:
             pods = pod_shells(run.api, started)
             hosts = pod_shells(run.api, started, host=True)
             run.records.extend(started.records)
             run.records.extend(reading)
-            run.records.extend(pool.map(read_node, hosts.values()))
+            run.records.extend(pool.map(lambda s: read_node(s, most), hosts.values()))
             everywhere = {**entered, **hosts}
+            bare = [p for p in _kube_proxies(run, world) if p.node not in everywhere]
+            run.records.extend(pool.map(lambda p: _rules(run.api, p, most), bare))
             _note_missing(run, world, everywhere, started, denied)
             _send(run, everywhere, pods)
 
@@ -183,6 +190,20 @@ def _probe(run: _Run) -> None:
             measure_with(ProbePodSet())
         else:
             _pods(run, world, entered, measure_with)
+
+
+def _kube_proxies(run: _Run, world: World) -> tuple[Pod, ...]:
+    """Return the pods of kube-proxy that may be entered, for the rules of their nodes."""
+    found = kube_proxy(world).pods if Wave.NODE in run.needs else ()
+    return tuple(
+        p for p in found if p.ready and p.spec.containers and not may_exec(run.rights, p.namespace)
+    )
+
+
+def _rules(api: Api, pod: Pod, most: int) -> NodeRecord:
+    """Read a node's rules by the programs that kube-proxy brings along."""
+    container = pod.spec.containers[0].name
+    return read_by_kube_proxy(api, pod.namespace, pod.name, container, pod.node, most)
 
 
 class _Denied(msgspec.Struct, frozen=True):

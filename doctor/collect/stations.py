@@ -1,9 +1,9 @@
-"""Stations: where the relay can run, and what is read inside a node."""
+"""Stations: where the relay can run."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from doctor.bundle.schema import CommandOutput, GapRecord, NodeRecord
+from doctor.bundle.schema import GapRecord
 from doctor.collect.kube import Api
 from doctor.collect.pod_manifest import CONTAINER
 from doctor.collect.probe_pods import ProbePodSet
@@ -15,19 +15,11 @@ from doctor.model.flow import Flow, FlowKind, Observation, Vantage, VantageKind
 from doctor.model.verdict import Gap
 from doctor.probe.relay import Reading, read_frames, read_observations, script
 
-__all__ = ["measure", "node_shells", "pod_shells", "read_node", "unseen"]
+__all__ = ["measure", "node_shells", "pod_shells", "unseen"]
 
 _WORKERS = 8
 _EXEC_SECONDS = 20.0
 
-_READINGS = {
-    "address": "ip -json -details address show",
-    "route": "ip -json -4 route show",
-    "iptables": "iptables-save",
-    "ip_forward": "cat /proc/sys/net/ipv4/ip_forward",
-    "subnet.env": "cat /run/flannel/subnet.env",
-}
-_MARK = "@@wwwm "
 _ESSENTIAL = (FlowKind.TCP, FlowKind.DNS_UDP, FlowKind.DNS_TCP, FlowKind.HTTP)
 
 
@@ -65,33 +57,6 @@ def pod_shells(api: Api, pods: ProbePodSet, *, host: bool = False) -> dict[str, 
         )
         for p in pods.running(host=host)
     }
-
-
-def read_node(shell: Shell) -> NodeRecord:
-    """Read what matters inside a node, in one exec."""
-    parts = (
-        f"echo '{_MARK}{name}'; {command} 2>/dev/null; s=$?; echo; echo \"{_MARK}= $s\""
-        for name, command in _READINGS.items()
-    )
-    answer = shell.run("; ".join(parts), _EXEC_SECONDS)
-    node = shell.vantage.node
-    if answer.reason:
-        return NodeRecord(node=node, via=shell.via, reason=answer.reason)
-    return NodeRecord(node=node, via=shell.via, outputs=tuple(_outputs(answer.stdout)))
-
-
-def _outputs(text: str) -> list[CommandOutput]:
-    """Cut the outputs apart."""
-    parts = text.split(_MARK)[1:]
-    pairs = zip(parts[::2], parts[1::2], strict=False)
-    return [
-        CommandOutput(
-            name=first.partition("\n")[0],
-            status=int(second.split()[1]) if second.split()[1:] else -1,
-            stdout=first.partition("\n")[2].strip("\n"),
-        )
-        for first, second in pairs
-    ]
 
 
 def measure(

@@ -5,9 +5,7 @@ from collections import defaultdict
 import msgspec
 
 from doctor.bundle.schema import (
-    CommandOutput,
     FlowRecord,
-    NodeRecord,
     ProbePodRecord,
     ProxyRecord,
 )
@@ -19,7 +17,6 @@ from doctor.model.evidence import (
     EgressFlows,
     Measured,
     Mesh,
-    NodeNetworks,
     ProbePod,
     ProbePods,
     Proxy,
@@ -28,18 +25,13 @@ from doctor.model.evidence import (
 from doctor.model.failure import Failure
 from doctor.model.flow import Observation, Purpose
 from doctor.model.kube import Pod
-from doctor.model.node import NodeNetwork
 from doctor.model.verdict import Gap
-from doctor.parse.ip_json import parse_links, parse_routes
-from doctor.parse.iptables_save import parse_chains, parse_drops
-from doctor.parse.subnet_env import parse_subnet_env
 from doctor.path.predict import predict
 from doctor.path.topology import Pod as PlacedPod
 
 __all__ = [
     "Measurements",
     "dependants",
-    "node_networks",
     "probe_pods",
 ]
 
@@ -157,46 +149,6 @@ def dependants(world: World) -> dict[str, tuple[Pod, ...]]:
         for target in dict.fromkeys(named):
             found[target].append(pod)
     return {target: tuple(pods) for target, pods in sorted(found.items())}
-
-
-def node_networks(world: World) -> NodeNetworks:
-    """Parse what was read inside the nodes."""
-    read = [_node(r) for r in world.of(NodeRecord) if not r.reason]
-    failed = (r for r in world.of(NodeRecord) if r.reason)
-    gaps = tuple(Gap(needs=f"reading node {r.node}", reason=r.reason) for r in failed)
-    return NodeNetworks(
-        items=tuple(n for n in read if n), gaps=(*world.table_gaps("NodeNetworks"), *gaps)
-    )
-
-
-def _node(record: NodeRecord) -> NodeNetwork | None:
-    """Parse one node's outputs; None where what must be there is not understood."""
-    out = {o.name: o for o in record.outputs}
-    try:
-        links = parse_links(_text(out, "address"))
-        routes = parse_routes(_text(out, "route"))
-    except msgspec.DecodeError:
-        return None
-    env = out.get("subnet.env")
-    rules = out.get("iptables")
-    forward = _text(out, "ip_forward")
-    return NodeNetwork(
-        node=record.node,
-        evidence=f"node:{record.node}",
-        subnet_env=parse_subnet_env(env.stdout) if env and env.status == 0 else None,
-        links=links,
-        routes=routes,
-        drops=parse_drops(rules.stdout) if rules else (),
-        nat_chains=parse_chains(rules.stdout, "nat") if rules else (),
-        ip_forward=forward == "1" if forward in ("0", "1") else None,
-        tools=bool(rules and rules.status == 0),
-    )
-
-
-def _text(outputs: dict[str, CommandOutput], name: str) -> str:
-    """Return what a command printed; empty where it failed."""
-    found = outputs.get(name)
-    return found.stdout.strip() if found and found.status == 0 else ""
 
 
 def probe_pods(world: World) -> ProbePods:

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from doctor.bundle.schema import Bundle
-from doctor.evidence import measurements, states
+from doctor.evidence import measurements, node_facts, states
 from doctor.evidence.certificates import webhook_certificates
 from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
@@ -92,9 +92,7 @@ def _plain(
 TABLES: dict[type[Evidence], Table] = {
     model.Nodes: Table(lambda t: states.nodes(t.world), ("nodes",)),
     model.Flannel: Table(lambda t: states.flannel(t.world), _FLANNEL),
-    model.NodeNetworks: Table(
-        lambda t: measurements.node_networks(t.world), (*_FLANNEL, Wave.NODE)
-    ),
+    model.NodeNetworks: Table(lambda t: node_facts.node_networks(t.world), (*_FLANNEL, Wave.NODE)),
     model.ProbePods: Table(lambda t: measurements.probe_pods(t.world), _PROBING),
     model.Mesh: Table(
         lambda t: t.measured.mesh(),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from doctor.model.node import FilterRule, Link, Route, SubnetEnv
 from doctor.parse.flannel_conf import NetConf, parse_net_conf
 from doctor.parse.ip_json import parse_links, parse_routes
-from doctor.parse.iptables_save import parse_chains, parse_drops
+from doctor.parse.iptables_save import chain_names, drops, read_saved
 from doctor.parse.subnet_env import parse_subnet_env
 
 DATA = Path(__file__).parent / "data"
@@ -42,24 +42,35 @@ def test_links_as_recorded() -> None:
     lo, eth0, vxlan, bridge = parse_links(recorded("ip-address.json"))
     assert lo.addresses == ("127.0.0.1/8",)
     assert eth0 == Link(
-        "eth0", mtu=1500, mac="c6:c8:e2:38:1a:8a", addresses=("192.168.100.101/24",)
+        "eth0",
+        mtu=1500,
+        mac="c6:c8:e2:38:1a:8a",
+        addresses=("192.168.100.101/24",),
+        index=2,
+        kind="veth",
+        state="UP",
+        carrier=True,
     )
     assert (vxlan.name, vxlan.vxlan_id, vxlan.vxlan_port, vxlan.mtu) == ("flannel.1", 1, 8472, 1450)
     assert (bridge.name, bridge.up, bridge.vxlan_id) == ("cni0", True, 0)
+    assert (bridge.carrier, bridge.state) == (False, "DOWN")
 
 
 def test_a_link_that_is_down_or_nameless() -> None:
     text = (
         '[{"ifname": "eth1", "flags": ["BROADCAST"]}, {"mtu": 9}, {"ifname": "v", "linkinfo": {}}]'
     )
-    assert parse_links(text) == (Link("eth1", up=False), Link("v", up=False))
+    assert parse_links(text) == (
+        Link("eth1", up=False, carrier=False),
+        Link("v", up=False, carrier=False),
+    )
 
 
 def test_routes_as_recorded() -> None:
     routes = parse_routes(recorded("ip-route.json"))
     assert routes[0] == Route("default", "eth0", "192.168.100.1")
-    assert routes[1] == Route("10.244.0.0/24", "cni0")
-    assert routes[2] == Route("10.244.1.0/24", "flannel.1", "10.244.1.0")
+    assert routes[1] == Route("10.244.0.0/24", "cni0", source="10.244.0.1")
+    assert routes[2] == Route("10.244.1.0/24", "flannel.1", "10.244.1.0", onlink=True)
     assert len(routes) == 5
     assert parse_routes("[{}]") == ()
 
@@ -68,7 +79,7 @@ ALL_PORTS = (0, 65535)
 
 
 def test_drops_as_recorded() -> None:
-    found = parse_drops(recorded("iptables-drops.txt"))
+    found = drops(read_saved(recorded("iptables-drops.txt")))
     reduced = [(r.chain, r.action, r.protocol, r.ports, r.narrow) for r in found]
     assert reduced == [
         ("INPUT", "DROP", "udp", (8472, 8472), False),
@@ -84,12 +95,12 @@ def test_drops_as_recorded() -> None:
 
 
 def test_a_healthy_node_drops_nothing_of_its_own() -> None:
-    text = recorded("iptables-node.txt")
-    assert parse_drops(text) == ()
-    assert "KUBE-SERVICES" in parse_chains(text, "nat")
-    assert "FLANNEL-FWD" in parse_chains(text, "filter")
-    assert "FLANNEL-FWD" not in parse_chains(text, "nat")
-    assert parse_chains(text, "raw") == ()
+    saved = read_saved(recorded("iptables-node.txt"))
+    assert drops(saved) == ()
+    assert "KUBE-SERVICES" in chain_names(saved, "nat")
+    assert "FLANNEL-FWD" in chain_names(saved, "filter")
+    assert "FLANNEL-FWD" not in chain_names(saved, "nat")
+    assert chain_names(saved, "raw") == ()
 
 
 @pytest.mark.parametrize(
@@ -97,11 +108,13 @@ def test_a_healthy_node_drops_nothing_of_its_own() -> None:
     [
         (f"-A INPUT -p tcp --dport {LONG} -j DROP", ALL_PORTS),
         ('-A INPUT -p tcp -m comment --comment "open -j DROP', ALL_PORTS),
+        ("[0:0] -A INPUT -j DROP", ALL_PORTS),
+        ("[7:420] -A INPUT -p udp --dport 53 -j DROP", (53, 53)),
         ("-A INPUT -p tcp --dport domain -j DROP", ALL_PORTS),
     ],
 )
 def test_rules_that_are_not_well_formed(rule: str, ports: tuple[int, int]) -> None:
-    (found,) = parse_drops(f"*filter\n{rule}\nCOMMIT\n")
+    (found,) = drops(read_saved(f"*filter\n{rule}\nCOMMIT\n"))
     assert (found.chain, found.ports) == ("INPUT", ports)
 
 
@@ -181,8 +194,9 @@ TEXT = st.lists(WORDS | st.text(max_size=5)).map(" ".join) | st.text()
 @given(TEXT)
 def test_any_text_is_read_or_refused_as_documented(text: str) -> None:
     parse_subnet_env(text)
-    parse_drops(text)
-    parse_chains(text, "filter")
+    saved = read_saved(text)
+    drops(saved)
+    chain_names(saved, "filter")
     parse_net_conf(text)
     with contextlib.suppress(msgspec.DecodeError):
         parse_links(text)
