@@ -1,10 +1,7 @@
 """Probe pods on a real cluster: started where they can be, and always removed."""
 
-import json
-import random
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -17,12 +14,11 @@ from tests.lab.lab import Lab
 from tests.lab.node import Node
 from tests.lab.patient import Said, doctor, examine, start
 from tests.lab.shell import poll
+from tests.lab.traces import left, probe_pods
 
 pytestmark = pytest.mark.lab
 
-_LABEL: Final = ("-l", "app.kubernetes.io/managed-by=wwwm-doctor")
 _GIVEN: Final = "probes"
-_MOMENTS: Final = 10
 _APISERVICE: Final = "v1beta1.metrics.example"
 _NOBODY: Final = f"""
 apiVersion: apiregistration.k8s.io/v1
@@ -36,35 +32,12 @@ spec:
   insecureSkipTLSVerify: true
   service: {{name: absent, namespace: default}}
 """
-_QUOTA: Final = f"""
-apiVersion: v1
-kind: ResourceQuota
-metadata: {{name: none, namespace: {_GIVEN}}}
-spec: {{hard: {{pods: "0"}}}}
-"""
 _POLICY: Final = """
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: any, namespace: default}
 spec: {podSelector: {}, ingress: [{}]}
 """
-
-
-def pods(lab: Lab) -> list[str]:
-    """The probe pods there are, wherever they are."""
-    return lab.kubectl("get", "pods", "-A", *_LABEL, "-o", "name").split()
-
-
-def namespaces(lab: Lab) -> list[str]:
-    """The namespaces of runs that nobody has told to go."""
-    items = json.loads(lab.kubectl("get", "namespaces", *_LABEL, "-o", "json"))["items"]
-    return [i["metadata"]["name"] for i in items if "deletionTimestamp" not in i["metadata"]]
-
-
-def nothing_is_left(lab: Lab) -> None:
-    """See that no pod is there, and no namespace but on its way out."""
-    assert pods(lab) == []
-    assert namespaces(lab) == []
 
 
 def reasons(said: Said) -> dict[str, str]:
@@ -76,45 +49,12 @@ def reasons(said: Said) -> dict[str, str]:
     }
 
 
-def nodes_of_probe_pods(lab: Lab, since: int) -> set[str]:
-    """The nodes that pods were created for, by the API server's own record."""
-    made = [
-        e["objectRef"]["name"]
-        for e in lab.audit(since=since)
-        if e["verb"] == "create"
-        and e["stage"] == "ResponseComplete"
-        and e["objectRef"].get("resource") == "pods"
-        and "subresource" not in e["objectRef"]
-        and "dryRun" not in e["requestURI"]
-        and e["objectRef"].get("name", "").startswith("wwwm-doctor-")
-    ]
-    return set(made)
-
-
 def worker(lab: Lab) -> Node:
     """A node that the API server does not run on, if there is one."""
     return list(lab.nodes.values())[-1]
 
 
-def test_a_killed_run_leaves_only_what_cleanup_removes(lab: Lab) -> None:
-    """While it is alive, cleanup leaves its things alone; when it was killed, it removes them."""
-    with start(lab, "run") as run:
-        poll(lambda: pods(lab), seconds=30, what="the run's probe pods")
-        early = doctor(lab, "cleanup")
-        assert f"left alone: its run is alive: process {run.pid}" in early.stdout
-        assert early.returncode == 0
-        run.send_signal(signal.SIGSTOP)
-        run.kill()
-        run.communicate(timeout=60)
-    (namespace,) = namespaces(lab)
-    assert pods(lab)
-    done = doctor(lab, "cleanup")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"namespace {namespace}: removed: with " in done.stdout
-    nothing_is_left(lab)
-    assert lab.kubectl("get", "namespace", namespace, "--ignore-not-found") == ""
-
-
+@pytest.mark.shapes("hostgw")
 def test_two_runs_at_once_do_not_meet(lab: Lab) -> None:
     """Not in one namespace, either: each removes its own pods only."""
     with given_namespace(lab):
@@ -122,22 +62,7 @@ def test_two_runs_at_once_do_not_meet(lab: Lab) -> None:
         with start(lab, "run", *option) as first, start(lab, "run", *option) as second:
             said = [run.communicate(timeout=120) for run in (first, second)]
         assert [first.returncode, second.returncode] == [0, 0], said
-    nothing_is_left(lab)
-
-
-@pytest.mark.parametrize("seed", range(_MOMENTS))
-def test_interrupted_at_any_moment_it_leaves_nothing(lab: Lab, seed: int) -> None:
-    """SIGINT and SIGTERM, from before anything is made until after it is removed."""
-    chosen = random.Random(seed)  # noqa: S311 - a moment, no secret
-    number = signal.SIGTERM if seed % 2 else signal.SIGINT
-    with start(lab, "run") as run:
-        time.sleep(chosen.uniform(0.6, 5.0))
-        run.send_signal(number)
-        out, said = run.communicate(timeout=60)
-    assert run.returncode in (0, 130, -number), (out, said)
-    if run.returncode == 130:
-        assert said.strip() == "wwwm-doctor: interrupted"
-    nothing_is_left(lab)
+    assert left(lab) == []
 
 
 @contextmanager
@@ -168,6 +93,7 @@ def changes(lab: Lab, since: int) -> list[tuple[str, str, str]]:
     ]
 
 
+@pytest.mark.shapes("hostgw")
 def test_in_a_given_namespace_only_its_own_pods_are_made_and_removed(lab: Lab) -> None:
     """Nothing else in it is touched, and no namespace is made."""
     with given_namespace(lab):
@@ -187,28 +113,7 @@ def test_in_a_given_namespace_only_its_own_pods_are_made_and_removed(lab: Lab) -
         )
         assert "labelSelector=wwwm-doctor%2Frun%3D" in collection
         assert lab.kubectl("get", "configmap", "theirs", "-n", _GIVEN, "-o", "name")
-    nothing_is_left(lab)
-
-
-def test_a_quota_is_evidence_at_once(lab: Lab) -> None:
-    """One creation is rehearsed, and none is tried for the other nodes."""
-    with given_namespace(lab):
-        lab.apply(_QUOTA)
-        status = ("-n", _GIVEN, "-o", "jsonpath={.status.hard.pods}")
-        poll(
-            lambda: lab.kubectl("get", "resourcequota", "none", *status) == "0",
-            seconds=30,
-            what="the quota to be in force",
-        )
-        mark = lab.audit_mark()
-        said = examine(lab, "--probe-namespace", _GIVEN)
-        assert said.exit_code == 5, said.lines
-        assert said.diagnoses == []
-        found = reasons(said)
-        assert found.keys() == {n.fqdn for n in lab.nodes.values()}
-        assert all("exceeded quota: none" in r for r in found.values())
-        assert [verb for verb, _, _ in changes(lab, mark)] == ["create"]
-    nothing_is_left(lab)
+    assert left(lab) == []
 
 
 @contextmanager
@@ -227,6 +132,7 @@ def unavailable_apiservice(lab: Lab) -> Iterator[None]:
         lab.kubectl("delete", "apiservice", _APISERVICE)
 
 
+@pytest.mark.shapes("hostgw")
 def test_no_namespace_is_made_that_an_apiservice_would_keep(lab: Lab) -> None:
     """While it is unavailable, a namespace sticks in Terminating; so ``default`` is used."""
     with unavailable_apiservice(lab):
@@ -236,7 +142,7 @@ def test_no_namespace_is_made_that_an_apiservice_would_keep(lab: Lab) -> None:
         (notice,) = [n for n in said.document["notices"] if _APISERVICE in n]
         assert notice.endswith("probe pods ran in namespace default")
         assert {where for _, where, _ in changes(lab, mark)} == {"default/pods"}
-        nothing_is_left(lab)
+        assert left(lab) == []
         lab.apply(_POLICY)
         try:
             mark = lab.audit_mark()
@@ -248,6 +154,7 @@ def test_no_namespace_is_made_that_an_apiservice_would_keep(lab: Lab) -> None:
         assert changes(lab, mark) == []
 
 
+@pytest.mark.shapes("hostgw")
 def test_a_namespace_that_an_apiservice_keeps_is_said_to_be_stuck(lab: Lab) -> None:
     """It is why none is made then. When the APIService has gone, so does the namespace."""
     name = "wwwm-doctor-stuck"
@@ -265,6 +172,7 @@ def test_a_namespace_that_an_apiservice_keeps_is_said_to_be_stuck(lab: Lab) -> N
     )
 
 
+@pytest.mark.shapes("article")
 @pytest.mark.parametrize(
     ("image", "said"),
     [
@@ -280,53 +188,10 @@ def test_an_image_that_will_not_do_is_known_at_once_and_none_is_pulled(
     assert found.exit_code == 5, found.lines
     assert all(said in r for r in reasons(found).values())
     assert found.document["stats"]["seconds"] < 15
-    nothing_is_left(lab)
+    assert left(lab) == []
 
 
-@contextmanager
-def kept(undo: Callable[[], object]) -> Iterator[None]:
-    """Undo something in the end, whatever happens."""
-    try:
-        yield
-    finally:
-        undo()
-
-
-def test_a_cordoned_and_tainted_node_is_probed_all_the_same(lab: Lab) -> None:
-    """Nothing schedules probe pods, and they tolerate what kube-proxy does."""
-    name = worker(lab).fqdn
-    taint = "example.org/maintenance=true:NoSchedule"
-
-    def undo() -> None:
-        lab.kubectl("uncordon", name)
-        lab.kubectl("taint", "node", name, f"{taint}-")
-
-    with kept(undo):
-        lab.kubectl("cordon", name)
-        lab.kubectl("taint", "node", name, taint)
-        mark = lab.audit_mark()
-        said = examine(lab)
-        assert said.exit_code == 0, said.lines
-        assert len(nodes_of_probe_pods(lab, mark)) == len(lab.nodes)
-
-
-def test_a_kubelet_that_takes_no_notice_is_named(lab: Lab) -> None:
-    """Its node is still called Ready: what is not taken up in five seconds never will be."""
-    node = worker(lab)
-
-    def undo() -> None:
-        node.start_service("kubelet")
-        lab.wait_healthy()
-
-    with kept(undo):
-        node.stop_service("kubelet")
-        said = examine(lab)
-        found = reasons(said)
-        assert found == {node.fqdn: f"the kubelet of {node.fqdn} has not taken it up in 5 s"}
-        assert said.document["stats"]["seconds"] < 20
-        nothing_is_left(lab)
-
-
+@pytest.mark.shapes("article")
 def test_a_node_without_flannel_is_entered_through_a_host_network_pod(lab: Lab) -> None:
     """It needs no pod network, and sees what of flannel there is: nothing."""
     fault = FAULTS["flannel-not-on-node"]
@@ -341,7 +206,7 @@ def test_a_node_without_flannel_is_entered_through_a_host_network_pod(lab: Lab) 
         assert not [g for g in gaps(said) if g["needs"] == needs], said.lines
         assert said.codes[0] == "FLANNEL_NOT_ON_NODE", said.lines
         assert said.document["stats"]["seconds"] < 20
-        nothing_is_left(lab)
+        assert left(lab) == []
         absent = worker(lab).run("test", "-e", "/run/flannel/subnet.env", check=False)
         assert absent.returncode != 0, "nothing was made on the node"
     finally:
@@ -353,25 +218,15 @@ def gaps(said: Said) -> list[dict[str, Any]]:
     return [g for c in said.document["checks"] for g in c["gaps"]]
 
 
-def test_images_only_lists(lab: Lab) -> None:
-    """It names flannel's image on every node, as that one runs there."""
-    mark = lab.audit_mark()
-    done = doctor(lab, "images")
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert set(lines[0].split(", ")) == {n.fqdn for n in lab.nodes.values()}
-    assert "flannel" in lines[1]
-    assert changes(lab, mark) == []
-
-
+@pytest.mark.shapes("article")
 def test_a_stopped_run_is_still_alive(lab: Lab) -> None:
     """A debugger or Ctrl-Z may hold it: it will go on, and needs its pods."""
     with start(lab, "run") as run:
-        poll(lambda: pods(lab), seconds=30, what="the run's probe pods")
+        poll(lambda: probe_pods(lab), seconds=30, what="the run's probe pods")
         run.send_signal(signal.SIGSTOP)
         done = doctor(lab, "cleanup", "--all")
         assert "left alone: its run is alive" in done.stdout
         run.send_signal(signal.SIGCONT)
         out, said = run.communicate(timeout=120)
     assert run.returncode == 0, (out, said)
-    nothing_is_left(lab)
+    assert left(lab) == []

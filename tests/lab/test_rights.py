@@ -15,7 +15,7 @@ from tests.lab.accounts import Account, account
 from tests.lab.lab import Lab
 from tests.lab.patient import Said, doctor, examine
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.shapes("hostgw")]
 
 REVIEWS = "selfsubjectrulesreviews"
 GIVEN = "probes-of-ours"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.traces import forbidden, own_namespaces
+from tests.lab.traces import changing, forbidden, own_namespaces
 
 OWN = "wwwm-doctor-0a1b2c3d"
 
@@ -55,10 +55,9 @@ def test_what_a_run_may_not_ask(asked: dict[str, Any]) -> None:
     assert forbidden([asked]) == [f"{asked['verb']} /x"]
 
 
-def test_in_a_given_namespace_pods_may_be_made_and_nothing_else() -> None:
-    mine = [entry("create", "pods", namespace="ours"), entry("delete", "namespaces", name="ours")]
-    assert forbidden(mine, "ours") == ["delete /x"]
-    assert forbidden(mine) == ["create /x", "delete /x"]
+def test_what_changes_something_is_told_from_what_looks() -> None:
+    assert len(changing(ALLOWED)) == 6
+    assert changing(ALLOWED[:5]) == []
 
 
 def test_own_namespaces_are_told_by_what_is_in_them() -> None:

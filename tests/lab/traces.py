@@ -12,7 +12,8 @@ BASE_REQUESTS: Final = 60
 REQUESTS_PER_NODE: Final = 4
 # the namespace controller lets five seconds pass before it looks at a deleted namespace
 _NAMESPACE_SECONDS: Final = 60
-_REVIEWS: Final = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews"})
+REVIEWS: Final = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews"})
+"""What anybody may ask of his own rights: a creation that changes nothing."""
 
 Entry = dict[str, Any]
 
@@ -39,21 +40,16 @@ def budget(lab: Lab) -> int:
     return BASE_REQUESTS + REQUESTS_PER_NODE * len(lab.nodes)
 
 
-def forbidden(entries: list[Entry], namespace: str = "") -> list[str]:
-    """What a run must not have asked, one line each.
-
-    Args:
-        entries: What it asked.
-        namespace: The namespace that it was told to use, if any.
-    """
-    return [_line(entry) for entry in entries if not _allowed(entry, namespace)]
+def forbidden(entries: list[Entry]) -> list[str]:
+    """What a run must not have asked, one line each."""
+    return [_line(entry) for entry in entries if not _allowed(entry)]
 
 
 def _line(entry: Entry) -> str:
     return f"{entry['verb']} {entry['requestURI']}"
 
 
-def _allowed(entry: Entry, namespace: str) -> bool:
+def _allowed(entry: Entry) -> bool:
     verb, what = entry["verb"], entry.get("objectRef", {})
     resource, below = what.get("resource", ""), what.get("subresource", "")
     if below:
@@ -61,15 +57,25 @@ def _allowed(entry: Entry, namespace: str) -> bool:
         return (resource, below) == ("pods", "exec")
     if verb in ("get", "list"):
         return True
-    if verb == "create" and resource in _REVIEWS:
+    if verb == "create" and resource in REVIEWS:
         return True
     if verb not in ("create", "delete", "deletecollection"):
         return False
     if resource == "namespaces":
         # the name of what is created is not in the log: it shows in what follows
         return not what.get("name") or str(what["name"]).startswith(PREFIX)
-    where = str(what.get("namespace", ""))
-    return resource == "pods" and (where.startswith(PREFIX) or where == namespace != "")
+    return resource == "pods" and str(what.get("namespace", "")).startswith(PREFIX)
+
+
+def changing(entries: list[Entry]) -> list[str]:
+    """What was asked that changes something, exec aside, one line each."""
+    return [
+        _line(entry)
+        for entry in entries
+        if entry["verb"] not in ("get", "list")
+        and entry["objectRef"]["resource"] not in REVIEWS
+        and entry["objectRef"].get("subresource") != "exec"
+    ]
 
 
 def own_namespaces(entries: list[Entry]) -> set[str]:

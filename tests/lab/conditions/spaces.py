@@ -84,16 +84,9 @@ def tried(lab: Lab, namespace: str) -> Tried:
     return Tried(admitted=done.returncode == 0, text=done.stdout + done.stderr)
 
 
-def make_namespace(lab: Lab, name: str, **labels: str) -> None:
-    """Make a namespace, and wait until pods can be made in it.
-
-    Args:
-        lab: The lab.
-        name: The namespace's name.
-        labels: Values of `pod-security.kubernetes.io/KEY`, such as `enforce="restricted"`.
-    """
-    levels = {f"pod-security.kubernetes.io/{key}": level for key, level in labels.items()}
-    meta = {"name": name, "labels": levels}
+def make_namespace(lab: Lab, name: str) -> None:
+    """Make a namespace, and wait until pods can be made in it."""
+    meta = {"name": name}
     lab.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": meta}))
     # admission wants the account for pods that a controller makes a little later
     account = ("get", "serviceaccount", "default", "-n", name, "--ignore-not-found", "-o", "name")
