@@ -12,6 +12,7 @@ from doctor.model.evidence import (
     DnsService,
     EndpointAddress,
     Flannel,
+    Mesh,
     NodeNetworks,
     Nodes,
 )
@@ -69,6 +70,7 @@ class _World(NamedTuple):
     flannel: Flannel
     nets: list[str]
     address: str
+    mesh: Mesh
 
 
 class _Ask(NamedTuple):
@@ -113,6 +115,7 @@ def udp_and_tcp(
     networks: NodeNetworks | None,
     nodes: Nodes | None,
     flannel: Flannel | None,
+    mesh: Mesh | None,
 ) -> Iterator[Finding]:
     """CoreDNS answers over UDP and TCP from every node.
 
@@ -148,7 +151,14 @@ def udp_and_tcp(
     nets += [e.address for e in backend.endpoints]
     address = next((n.address for n in items if n.address), "")
     world = _World(
-        dns, backend, flows, networks or NodeNetworks(), flannel or Flannel(), nets, address
+        dns,
+        backend,
+        flows,
+        networks or NodeNetworks(),
+        flannel or Flannel(),
+        nets,
+        address,
+        mesh or Mesh(),
     )
     asks = list(_asks(world))
     service = _service_asks(world)
@@ -169,6 +179,8 @@ def _asks(world: _World) -> Iterator[_Ask]:
     for endpoint in world.backend.ready:
         seen = world.flows.of(Purpose.DNS, address=endpoint.address)
         for vantage in sorted({o.flow.vantage for o in seen}):
+            if world.mesh.loses(vantage.node, endpoint.node):
+                continue  # what is lost there is no filter's work
             asked = tuple(o for o in seen if o.flow.vantage == vantage)
             control = any(
                 o.ok or o.failure in REFUSED
@@ -200,7 +212,12 @@ def _service_asks(world: _World) -> list[Observation]:
     """Select the failed queries to the Service's address."""
     service = world.backend.service
     address = service.spec.cluster_ip if service else ""
-    return [o for o in world.flows.of(Purpose.DNS, address=address) if not o.ok]
+    return [
+        o
+        for o in world.flows.of(Purpose.DNS, address=address)
+        if not o.ok
+        and not any(world.mesh.loses(o.flow.vantage.node, e.node) for e in world.backend.ready)
+    ]
 
 
 def _beside(asks: Iterable[_Ask], seen: Observation) -> list[Observation]:

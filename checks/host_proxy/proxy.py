@@ -227,7 +227,7 @@ def _host_lost(
 ) -> Finding:
     """Say that the Host header is not handed on."""
     software, config, evidence = _named(table)
-    default = server.host_header == "$proxy_host"
+    default = not server.header_where
     why = "proxy_set_header Host $host is missing" if default else f"it sends {server.host_header}"
     return Finding(
         code=PROXY_HOST_HEADER_LOST,
@@ -246,18 +246,18 @@ def _host_lost(
 def _hand_on(table: Proxy, server: ProxyServer) -> Remediation:
     """Have the proxy send the Host that was asked for."""
     software, config, _ = _named(table)
-    file, _, line = server.where.rpartition(":")
+    file, _, line = (server.header_where or server.where).rpartition(":")
     if software != "nginx" or not (file and line.isdecimal()):
         return mend(
             "Hand on the Host header of the request, then reload the proxy",
             f"# in {server.where or config}: proxy_set_header Host $host;",
         )
-    edit = (
-        f"sed -i '{line}a proxy_set_header Host $host;' {file}"
-        if server.host_header == "$proxy_host"
-        else f"sed -i 's/proxy_set_header[[:space:]]\\+Host[[:space:]].*;/"
-        f"proxy_set_header Host $host;/' {file}"
+    change = (
+        f"{line}s/proxy_set_header[[:space:]]\\+Host[[:space:]][^;]*;/proxy_set_header Host $host;/I"
+        if server.header_where
+        else f"{line}a proxy_set_header Host $host;"
     )
+    edit = f"sed -i {shlex.quote(change)} {shlex.quote(file)}"
     return mend(
         "Hand on the Host header of the request: proxy_set_header Host $host;",
         *_there(table, edit, f"nginx -t -c {config} && nginx -s reload -c {config}"),

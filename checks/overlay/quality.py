@@ -43,6 +43,8 @@ OVERLAY_LOSSY = Code(
 
 _LEAST_LOST = 2
 _LEAST_SHARE = 0.05
+_FAILING_SHARE = 0.3
+"""From here on connections fail, and are not only slow: three SYNs in a row are lost now and then."""
 
 
 class _Kind(NamedTuple):
@@ -217,7 +219,7 @@ def _lossy(kind: _Kind, group: Class, lossy: Pairs, nodes: Nodes) -> Finding:
         title=f"{lost} of {sent} packets to {kind.ends} are lost between {group.words}",
         hop=Hop(HopKind.UNDERLAY, group.where, kind.what),
         evidence=ids(flows),
-        severity=Severity.WARN,
+        severity=Severity.FAIL if lost >= _FAILING_SHARE * sent else Severity.WARN,
         confidence=Confidence.LIKELY,
         remediation=(
             Remediation(

@@ -227,7 +227,9 @@ def _isolated(
 def _cross(world: _World, dead: Iterable[str]) -> list[Observation]:
     """Select the flows between nodes towards pods that are not known to hang."""
     routed, gone = not world.mesh.overlay, set(dead)
-    flows = world.mesh.of(Purpose.MESH)
+    # A ping that is answered exonerates as well; one that is not may be filtered by itself.
+    pings = [o for o in world.mesh.of(Purpose.MESH_SIZE) if o.ok and not o.flow.size]
+    flows = (*world.mesh.of(Purpose.MESH), *pings)
     alive = {o.flow.address for o in flows if _answered(o)}
     hang = {o.flow.address for o in flows if _from(o) == o.flow.subject and _lost(o)} - alive
     return [
@@ -455,7 +457,9 @@ def _in_between(world: _World, code: Code, group: Class, broken: Pairs) -> Findi
         OVERLAY_PATH_BROKEN: f"Pods do not reach each other between {group.words}",
     }
     read = [r for n in {n for p in group.pairs for n in p} if (r := world.networks.of(n))]
-    sure = len(read) == len({n for p in group.pairs for n in p}) and all(r.tools for r in read)
+    sure = len(read) == len({n for p in group.pairs for n in p}) and all(
+        r.tools and r.links for r in read
+    )
     underlay = code is UNDERLAY_UNREACHABLE
     whole = group.where == "*>*" and len(group.pairs) > 1
     kind = HopKind.NODE if underlay else HopKind.FLANNEL

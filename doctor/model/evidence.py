@@ -229,6 +229,22 @@ class Mesh(Measured, frozen=True, kw_only=True):
 
     overlay: str = ""
 
+    def loses(self, a: str, b: str) -> bool:
+        """Say whether some pings between two nodes are answered and some are not.
+
+        Nodes that did not ping each other lose what either of them loses to others.
+        """
+        if a == b:
+            return False
+        pings = [
+            (o, {o.flow.vantage.node, o.flow.subject})
+            for o in self.of(Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE)
+            if not o.flow.size
+        ]
+        between = [o for o, ends in pings if ends == {a, b}]
+        near = between or [o for o, ends in pings if ends & {a, b}]
+        return any(o.ok for o in near) and any(o.lost for o in near)
+
 
 class EndpointAddress(msgspec.Struct, frozen=True):
     """One endpoint of a Service, resolved to where it runs."""

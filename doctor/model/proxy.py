@@ -16,6 +16,7 @@ class ProxyServer(msgspec.Struct, frozen=True):
         upstream_port: Port it forwards to.
         upstream_scheme: ``http`` or ``https``.
         host_header: What it sends as Host: ``$host``, a literal, or ``$proxy_host`` by default.
+        header_where: File and line of the directive that says so; empty where none does.
         where: File and line of the directive that forwards.
     """
 
@@ -26,6 +27,7 @@ class ProxyServer(msgspec.Struct, frozen=True):
     upstream_port: int = 80
     upstream_scheme: str = "http"
     host_header: str = "$proxy_host"
+    header_where: str = ""
     where: str = ""
 
 

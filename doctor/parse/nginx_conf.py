@@ -178,6 +178,7 @@ def _forward(
     servers = list(_walk(upstreams[host].block, "server")) if host in upstreams else []
     if servers and len(servers[0].words) > 1:
         host, port = _host_port(servers[0].words[1], _SCHEME_PORT.get(scheme, 80))
+    header, said = _host_header(scopes)
     return ProxyServer(
         ports=ports,
         names=names,
@@ -185,20 +186,20 @@ def _forward(
         upstream_host=host,
         upstream_port=port,
         upstream_scheme=scheme,
-        host_header=_host_header(scopes),
+        host_header=header,
+        header_where=said,
         where=directive.where,
     )
 
 
-def _host_header(scopes: list[_Directive]) -> str:
-    """Find what is sent as Host: inner scopes that set any header hide the outer ones."""
+def _host_header(scopes: list[_Directive]) -> tuple[str, str]:
+    """Find what is sent as Host, and where: inner scopes that set any header hide the outer ones."""
     for scope in scopes:
         headers = [d for d in scope.block if d.words[0] == "proxy_set_header" and d.words[2:]]
         if headers:
-            return next(
-                (d.words[2] for d in headers if d.words[1].lower() == "host"), "$proxy_host"
-            )
-    return "$proxy_host"
+            found = (d for d in headers if d.words[1].lower() == "host")
+            return next(((d.words[2], d.where) for d in found), ("$proxy_host", ""))
+    return "$proxy_host", ""
 
 
 def _prefix(location: _Directive) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from checks.dns.answers import udp_and_tcp
 from checks.dns.running import running
-from doctor.model.evidence import Backend, DnsFlows, DnsService, Flannel, NodeNetworks
+from doctor.model.evidence import Backend, DnsFlows, DnsService, Flannel, Mesh, NodeNetworks
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence, Finding
 from doctor.model.flow import FlowKind, Observation, Purpose
@@ -152,9 +152,11 @@ def judge(
     *on: str,
     read: NodeNetworks | None = None,
     how: Flannel | None = None,
+    mesh: Mesh | None = None,
 ) -> list[Finding]:
     """Run the check."""
-    return findings(udp_and_tcp, dns(*(on or (MASTER,))), flows, read, nodes(), how or flannel())
+    table = dns(*(on or (MASTER,)))
+    return findings(udp_and_tcp, table, flows, read, nodes(), how or flannel(), mesh)
 
 
 DROP_UDP = rule("-A FORWARD -p udp -m udp --dport 53 -j DROP", protocol="udp", port=53)
@@ -331,6 +333,38 @@ def test_a_dead_service_address_is_kube_proxys() -> None:
 
 
 def test_without_a_service_nothing_is_judged() -> None:
-    assert findings(udp_and_tcp, DnsService(), ask(port(*BOTH)), None, None, None) == []
+    assert findings(udp_and_tcp, DnsService(), ask(port(*BOTH)), None, None, None, None) == []
     table = dns(MASTER, endpoints=())
-    assert findings(udp_and_tcp, table, ask(fine), None, None, None) == []
+    assert findings(udp_and_tcp, table, ask(fine), None, None, None, None) == []
+
+
+LOST = Failure.TIMEOUT
+
+
+def pinged(lost: int, *between: str) -> Mesh:
+    """Ping between nodes, and lose some of five everywhere or between two."""
+
+    def ping(a: str, b: str) -> Observation:
+        made = seen(
+            Purpose.MESH_SIZE, vantage("node", a), PODS[b], 0, subject=b, kind=FlowKind.PING
+        )
+        gone = lost if set(between or NAMES) >= {a, b} else 0
+        failure = Failure.TIMEOUT if gone == 5 else None
+        return msgspec.structs.replace(made, sent=5, lost=gone, failure=failure)
+
+    return Mesh(observations=tuple(ping(a, b) for a in NAMES for b in NAMES if a != b))
+
+
+def test_what_a_lossy_network_loses_is_no_filter() -> None:
+    """Each query over UDP was lost by chance, and TCP asked again until it was answered."""
+    flows = ask(lambda _, start, what, to: LOST if start != to and "udp" in what else None)
+    assert said(judge(flows, mesh=pinged(0))) != set()
+    assert judge(flows, mesh=pinged(2)) == []
+    # no ping at all is answered: a filter on pings says nothing of the path
+    assert said(judge(flows, mesh=pinged(5))) == said(judge(flows))
+
+
+def test_loss_between_two_nodes_excuses_nothing_between_others() -> None:
+    flows = ask(lambda _, start, what, to: LOST if start == TWO and "udp" in what else None)
+    assert judge(flows, mesh=pinged(2, MASTER, TWO)) == []
+    assert judge(flows, mesh=pinged(2, MASTER, ONE)) != []

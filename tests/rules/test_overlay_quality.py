@@ -113,12 +113,16 @@ def test_large_ones_prove_nothing_without_the_small_ones(lost: int) -> None:
     assert bool(codes) is (lost < SAMPLES)
 
 
-def test_a_part_is_lost_between_the_nodes() -> None:
+@pytest.mark.parametrize(
+    ("lost", "severity", "words"),
+    [(1, Severity.WARN, "6 of 30"), (2, Severity.FAIL, "12 of 30")],
+)
+def test_a_part_is_lost_between_the_nodes(lost: int, severity: Severity, words: str) -> None:
     """What the pods lose by it is not said again."""
-    (found,) = findings(quality, nodes(), mesh(lambda o: lose(o, 2)), flannel())
+    (found,) = findings(quality, nodes(), mesh(lambda o: lose(o, lost)), flannel())
     assert said([found]) == {("UNDERLAY_LOSSY", "underlay:*>*")}
-    assert found.severity is Severity.WARN
-    assert "12 of 30" in found.title
+    assert found.severity is severity
+    assert words in found.title
 
 
 def test_a_part_of_the_pods_packets_is_lost() -> None:

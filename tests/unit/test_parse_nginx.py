@@ -41,6 +41,7 @@ SHOP = ProxyServer(
     names=("shop.example", "www.shop.example"),
     upstream_host="172.10.100.200",
     host_header="$host",
+    header_where="/etc/nginx/proxy_params:1",
     where="/etc/nginx/conf.d/site.conf:7",
 )
 
