@@ -365,6 +365,6 @@ def test_what_a_lossy_network_loses_is_no_filter() -> None:
 
 
 def test_loss_between_two_nodes_excuses_nothing_between_others() -> None:
-    flows = ask(lambda _, start, what, to: LOST if start == TWO and "udp" in what else None)
+    flows = ask(lambda _, start, what, _to: LOST if start == TWO and "udp" in what else None)
     assert judge(flows, mesh=pinged(2, MASTER, TWO)) == []
     assert judge(flows, mesh=pinged(2, MASTER, ONE)) != []

@@ -29,10 +29,6 @@ def ends(lab: Lab) -> tuple[Node, Node]:
     return first, second
 
 
-def _names(lab: Lab) -> tuple[str, ...]:
-    return tuple(node.fqdn for node in ends(lab))
-
-
 def _between(lab: Lab, match: str) -> str:
     """Drop what matches, both ways."""
     one, other = (node.tap for node in ends(lab))
@@ -74,8 +70,7 @@ CONDITIONS: Final = (
     Condition(
         name=LOSS,
         story="A link between two workers loses a third of all packets.",
-        finds=None,
-        says=_names,
+        finds=frozenset({"UNDERLAY_LOSSY"}),
         fits=two_workers,
         inject=_inject_loss,
         settled=_settled_loss,
@@ -84,8 +79,7 @@ CONDITIONS: Final = (
     Condition(
         name=SMALL_FRAMES,
         story="A link between two workers drops packets of more than 1400 bytes, silently.",
-        finds=None,
-        says=_names,
+        finds=frozenset({"UNDERLAY_MTU_TOO_SMALL"}),
         fits=two_workers,
         inject=_inject_small,
         settled=_settled_small,
