@@ -22,7 +22,7 @@ test: install-dev ## Run everything: lint, unit tests, and the lab in each shape
 	@$(MAKE) --no-print-directory lab
 
 unit: install-dev ## Run the tests that need neither root nor a lab
-	$(PY) -m pytest -q -m "not lab" --durations=5
+	$(PY) -m pytest -q -m "not lab" -n 4 --durations=5
 
 lab: install-dev ## Break and heal real clusters, one shape after the other (root)
 	@for shape in $(SHAPES); do \

@@ -59,7 +59,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 def zipped(document: object) -> bytes:
     """Compress a JSON document."""
-    return gzip.compress(msgspec.json.encode(document))
+    return gzip.compress(msgspec.json.encode(document), mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def zipped(document: object) -> bytes:
         (BODY[:40] + bytes(b ^ 0x55 for b in BODY[40:60]) + BODY[60:], "not a wwwm-doctor bundle"),
         (BODY[:-5] + b"\0\0\0\0\0", "not a wwwm-doctor bundle"),
         (zlib.compress(msgspec.json.encode(WHOLE)), "not a wwwm-doctor bundle"),
-        (gzip.compress(b"not json"), "not a wwwm-doctor bundle"),
+        (gzip.compress(b"not json", mtime=0), "not a wwwm-doctor bundle"),
         (zipped([]), "not a wwwm-doctor bundle"),
         (zipped({"tool": "other"}), "not a wwwm-doctor bundle"),
         (zipped({"schema": SCHEMA}), "damaged"),
         (zipped({"schema": SCHEMA + 1}), f"has bundle schema {SCHEMA + 1}"),
-        (gzip.compress(b'{"schema": 1, "records": ' + b"[" * 100_000), "bundle: "),
-        (gzip.compress(b"\xff\xfe"), "not a wwwm-doctor bundle"),
+        (gzip.compress(b'{"schema": 1, "records": ' + b"[" * 100_000, mtime=0), "bundle: "),
+        (gzip.compress(b"\xff\xfe", mtime=0), "not a wwwm-doctor bundle"),
     ],
 )
 def test_what_is_no_bundle_is_refused_in_one_line(body: bytes, words: str) -> None:
@@ -105,7 +105,7 @@ def test_no_flipped_byte_goes_unseen(data: st.DataObject) -> None:
 def test_a_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(io, "MAX_BYTES", 1 << 20)
     with pytest.raises(BundleError, match="larger than 1 MiB"):
-        io.loads(gzip.compress(b" " * (1 << 22)), "x")
+        io.loads(gzip.compress(b" " * (1 << 22), mtime=0), "x")
     assert io.loads(BODY, "x").question == WHOLE.question
 
 

@@ -70,6 +70,7 @@ CONDITIONS: Final = (
     Condition(
         name=LOSS,
         story="A link between two workers loses a third of all packets.",
+        complete=True,
         finds=frozenset({"UNDERLAY_LOSSY"}),
         fits=two_workers,
         inject=_inject_loss,
@@ -79,6 +80,7 @@ CONDITIONS: Final = (
     Condition(
         name=SMALL_FRAMES,
         story="A link between two workers drops packets of more than 1400 bytes, silently.",
+        complete=True,
         finds=frozenset({"UNDERLAY_MTU_TOO_SMALL"}),
         fits=two_workers,
         inject=_inject_small,
