@@ -196,8 +196,8 @@ def _alive(meta: Meta, now: dt.datetime, *, everything: bool) -> str:
         return f"its run is alive: process {owner.pid} on this machine" if owner else ""
     if alive is False or everything or ends is None or now >= ends:
         return ""
-    host = f"another machine, {owner.host}," if owner else "somebody"
-    return f"{host} may use it until {ends:%H:%M:%S} UTC (--all removes it)"
+    which = f"a run on {owner.host}" if owner else "some run"
+    return f"{which} may use it until {ends:%H:%M:%S} UTC (--all removes it)"
 
 
 def _called(item: Item) -> str:

@@ -197,7 +197,7 @@ class Starter:
         if following is None:
             return climb.ended()
         climb.attempt = following
-        # not here in the main thread: a signal would leave it unknown whether there is a pod
+        # in the pool, as its work is waited for before all is removed
         refusal = self._pool.submit(self._create, following).result()
         return climb.ended(reason=refusal) if refusal else climb
 

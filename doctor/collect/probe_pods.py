@@ -159,6 +159,7 @@ def _clean_up(api: Api, run: Run, starter: Starter, wish: Wish) -> None:
         first = by_name.setdefault(space.name, space)
         if first is not space:
             first.pods += space.pods
+            first.known = first.known and space.known
     with ThreadPoolExecutor(_WORKERS) as pool:
         left = pool.map(lambda s: remove(api, run, s, wish.pace), by_name.values())
         for line in left:

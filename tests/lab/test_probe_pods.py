@@ -19,6 +19,7 @@ from tests.lab.traces import left, probe_pods
 pytestmark = pytest.mark.lab
 
 _GIVEN: Final = "probes"
+_OF_FLANNEL: Final = "/run/flannel"
 _APISERVICE: Final = "v1beta1.metrics.example"
 _NOBODY: Final = f"""
 apiVersion: apiregistration.k8s.io/v1
@@ -197,6 +198,8 @@ def test_a_node_without_flannel_is_entered_through_a_host_network_pod(lab: Lab) 
     fault = FAULTS["flannel-not-on-node"]
     try:
         put_in(lab, fault)
+        # as on a node that flannel never was on
+        worker(lab).run("rmdir", _OF_FLANNEL)
         before = examine(lab)
         needs = f"entering node {worker(lab).fqdn}"
         assert [
@@ -207,8 +210,8 @@ def test_a_node_without_flannel_is_entered_through_a_host_network_pod(lab: Lab) 
         assert said.codes[0] == "FLANNEL_NOT_ON_NODE", said.lines
         assert said.document["stats"]["seconds"] < 20
         assert left(lab) == []
-        absent = worker(lab).run("test", "-e", "/run/flannel/subnet.env", check=False)
-        assert absent.returncode != 0, "nothing was made on the node"
+        absent = worker(lab).run("test", "-e", _OF_FLANNEL, check=False)
+        assert absent.returncode != 0, "it was made on the node"
     finally:
         mend(lab, fault)
 
