@@ -23,6 +23,7 @@ _MOST_AT_ONCE = 12
 """Requests and open exec channels: more would be a load on the API server, not speed."""
 
 _MOST_OUTPUT = 8 * 1024 * 1024
+_LOOK_SECONDS = 0.5
 
 
 class ApiAnswer(msgspec.Struct, frozen=True):
@@ -205,19 +206,24 @@ class Api:
             )
         except (ApiException, WebSocketException, OSError) as error:
             return ExecAnswer(reason=_exec_reason(error))
-        return _drain(channel, self.deadline.bound(seconds))
+        return _drain(channel, self.deadline, seconds)
 
     def _bound(self, *, late: bool = False) -> float:
         """Return how long one request may take by now."""
         return self._seconds if late else self.deadline.bound(self._seconds)
 
 
-def _drain(channel: Any, seconds: float) -> ExecAnswer:
-    """Read an exec channel to its end, within a bound of time and size."""
+def _drain(channel: Any, deadline: Deadline, seconds: float) -> ExecAnswer:
+    """Read an exec channel to its end, within a bound of time and size.
+
+    It is looked now and then whether the run is over: an interrupted one has its deadline cut.
+    """
     from websocket import WebSocketException
 
+    own = Deadline(deadline.bound(seconds))
     try:
-        channel.run_forever(timeout=seconds)
+        while channel.is_open() and not own.passed and not deadline.passed:
+            channel.run_forever(timeout=own.bound(_LOOK_SECONDS))
         out, err = channel.read_stdout(timeout=0), channel.read_stderr(timeout=0)
         ended = not channel.is_open()
     except (WebSocketException, OSError, ValueError) as error:
@@ -226,7 +232,8 @@ def _drain(channel: Any, seconds: float) -> ExecAnswer:
         with contextlib.suppress(Exception):
             channel.close()
     if not ended:
-        return ExecAnswer(reason=f"no end within {seconds:g} s", stdout=out[:_MOST_OUTPUT])
+        reason = deadline.reason if deadline.passed else f"no end within {seconds:g} s"
+        return ExecAnswer(reason=reason, stdout=out[:_MOST_OUTPUT])
     return ExecAnswer(stdout=out[:_MOST_OUTPUT], stderr=err[:_MOST_OUTPUT])
 
 

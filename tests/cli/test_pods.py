@@ -11,8 +11,8 @@ import pytest
 
 from doctor.cli.namespace import NamespaceName
 from doctor.collect.pod_owner import begin
-from tests.unit.fake_cluster import FakeCluster, kubeconfig, serve
-from tests.unit.loopback import closed_port
+from tests.unit.fake_cluster import FakeCluster, serve
+from tests.unit.loopback import closed_port, kubeconfig
 
 BUNDLE = Path(__file__).parents[2] / "doctor" / "recordings" / "healthy.bundle"
 

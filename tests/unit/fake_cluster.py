@@ -6,13 +6,14 @@ import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from doctor.collect.deadline import Deadline
 from doctor.collect.kube import Api, connect
+from tests.unit.loopback import http_server, kubeconfig
 
 Object = dict[str, Any]
 Answer = tuple[int, Object]
@@ -281,45 +282,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Server(ThreadingHTTPServer):
-    # what was asked for is carried out before it is looked at what there is
-    daemon_threads = False
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that hang up: they were interrupted."""
-
-
-@contextlib.contextmanager
-def serve(cluster: FakeCluster) -> Iterator[str]:
+def serve(cluster: FakeCluster) -> contextlib.AbstractContextManager[str]:
     """Serve it on loopback; yield the URL."""
-    handler = type("Handler", (_Handler,), {"cluster": cluster})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def kubeconfig(folder: Path, url: str) -> Path:
-    """Write a kubeconfig for a server."""
-    path = folder / "kubeconfig"
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-        "clusters": [{"name": "k", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-    }
-    path.write_text(json.dumps(document), encoding="utf-8")
-    return path
+    return http_server(_Handler, cluster=cluster)
 
 
 @contextlib.contextmanager
 def connected(cluster: FakeCluster, folder: Path, deadline: float = 60) -> Iterator[Api]:
     """Serve a cluster and connect to it."""
     with serve(cluster) as url:
-        yield connect(str(kubeconfig(folder, url)), None, 5, Deadline(deadline))
+        yield connect(kubeconfig(folder, url), None, 5, Deadline(deadline))

@@ -2,9 +2,8 @@
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import msgspec
@@ -13,6 +12,7 @@ from doctor.collect.deadline import Deadline
 from doctor.collect.kube import Api, connect
 from doctor.collect.resources import RESOURCES
 from doctor.model.rights import Rule
+from tests.unit.loopback import http_server, kubeconfig
 from tests.unit.rbac import allowed
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
@@ -112,35 +112,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 64
-    """More than a run's workers: a connection that finds no room is tried again a second later."""
-
-
 @contextlib.contextmanager
 def connection(guarded: Guarded, folder: Path) -> Iterator[Api]:
     """Serve, and connect."""
-    handler = type("Handler", (_Handler,), {"guarded": guarded})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        config = folder / "kubeconfig"
-        config.write_text(
-            json.dumps(
-                {
-                    "current-context": "c",
-                    "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-                    "clusters": [{"name": "k", "cluster": {"server": url}}],
-                    "users": [{"name": "u", "user": {"token": "t"}}],
-                }
-            )
-        )
-        try:
-            yield connect(str(config), None, 5, Deadline(60))
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(_Handler, guarded=guarded) as url:
+        yield connect(kubeconfig(folder, url), None, 5, Deadline(60))
 
 
 def lists(**items: list[object]) -> dict[str, list[object]]:

@@ -1,9 +1,12 @@
 """Servers on this machine's loopback, for the length of a test."""
 
 import contextlib
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 Talk = Callable[[socket.socket], None]
 
@@ -89,3 +92,43 @@ def answering(reply: Callable[[bytes], bytes]) -> Iterator[int]:
         finally:
             done.set()
             server.join(timeout=10)
+
+
+class _HttpServer(ThreadingHTTPServer):
+    request_queue_size = 64
+    """More than a run's workers: a connection that finds no room is tried again a second later."""
+
+    daemon_threads = False
+    """What was asked for is carried out before it is looked at what there is."""
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that hang up: they were interrupted."""
+
+
+@contextlib.contextmanager
+def http_server(handler: type[BaseHTTPRequestHandler], **attributes: object) -> Iterator[str]:
+    """Serve HTTP on a free port, each request by a handler with these attributes; yield the URL."""
+    made = type("Handler", (handler,), attributes)
+    with _HttpServer(("127.0.0.1", 0), made) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def kubeconfig(folder: Path, server: str, **user: str) -> str:
+    """Write a kubeconfig, and return its path."""
+    path = folder / "config"
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": user or {"token": "t"}}],
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return str(path)

@@ -5,9 +5,9 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from doctor.collect import kube
 from doctor.collect.deadline import Deadline
 from doctor.collect.kube import Api, connect
 from doctor.errors import ClusterError
-from tests.unit.loopback import closed_port, saying, serving
+from tests.unit.loopback import closed_port, http_server, kubeconfig, saying, serving
 
 Respond = Callable[[str], tuple[int, object]]
 VERSION = {"gitVersion": "v1.34.0"}
@@ -30,21 +30,6 @@ def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-def kubeconfig(folder: Path, server: str, **user: str) -> str:
-    """Write a kubeconfig, and return its path."""
-    path = folder / "config"
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-        "clusters": [{"name": "k", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": user or {"token": "t"}}],
-    }
-    path.write_text(json.dumps(document))
-    return str(path)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -66,18 +51,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@contextlib.contextmanager
-def api_server(respond: Respond) -> Iterator[str]:
+def api_server(respond: Respond) -> contextlib.AbstractContextManager[str]:
     """Serve HTTP on loopback; yield the URL."""
-    handler = type("Handler", (_Handler,), {"respond": lambda _self, path: respond(path)})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    return http_server(_Handler, respond=lambda _self, path: respond(path))
 
 
 def refused(config: str | None, words: str, *, context: str | None = None) -> None:
@@ -256,15 +232,8 @@ def test_the_kubeconfigs_token_is_sent(tmp_path: Path) -> None:
             told.append(self.headers.get("Authorization"))
             return 200, VERSION
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_address[1]}"
-            connect(kubeconfig(tmp_path, url), None, 2, Deadline(60))
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(Handler) as url:
+        connect(kubeconfig(tmp_path, url), None, 2, Deadline(60))
     assert told == ["Bearer t"]
 
 
