@@ -14,7 +14,7 @@ help: ## List the targets
 demo: install ## Diagnose the recorded article scenario: no cluster needed
 	@$(BIN)/wwwm-doctor demo
 
-test: install-dev ## Run everything: lint, unit tests, and the lab in each shape
+test: install-dev ## Run everything: lint, unit tests, and the lab in two shapes
 	@echo "installing the lab's Debian packages"
 	@$(PY) -c 'from tests.lab.packages import ensure; ensure()'
 	@$(MAKE) --no-print-directory lint
@@ -25,9 +25,11 @@ unit: install-dev ## Run the tests that need neither root nor a lab
 	$(PY) -m pytest -q -m "not lab" -n 4 --durations=5
 
 lab: install-dev ## Break and heal real clusters, one shape after the other (root)
+	@echo "== wires: probes in network namespaces, without a cluster"
+	$(PY) -m pytest -q -m lab tests/netns --durations=5
 	@for shape in $(SHAPES); do \
 	  echo "== lab: shape $$shape"; \
-	  WWWM_LAB_SHAPE=$$shape $(PY) -m pytest -m lab --durations=30 -o console_output_style=count -v || exit 1; \
+	  WWWM_LAB_SHAPE=$$shape $(PY) -m pytest -m lab tests/lab --durations=30 -o console_output_style=count -v || exit 1; \
 	done
 
 shapes: install-dev ## See the healthy clusters of all other shapes (root)

@@ -249,6 +249,9 @@ def main() -> None:
             sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
         code = _fail("interrupted", _INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
     except click.ClickException as error:
         code = _fail(error.format_message(), error.exit_code)
     except DoctorError as error:

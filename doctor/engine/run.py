@@ -71,6 +71,11 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
 
 def _judge(check: Check, tables: Tables) -> CheckResult:
     """Run one check; what goes wrong inside it stays inside it."""
+    recorded = tables.world.bundle.question.checks
+    if recorded and check.id not in recorded:
+        # for its sake nothing was gathered, and no evidence is no proof of health
+        unseen = Gap(f"evidence for {check.id}", "the bundle was recorded without this check")
+        return _result(check, Verdict.INSUFFICIENT, gaps=(unseen,))
     try:
         given = {n.parameter: tables.get(n.type) for n in check.needs}
     except Exception as error:  # noqa: BLE001 - a builder's bug must not stop other checks

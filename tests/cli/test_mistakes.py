@@ -118,3 +118,30 @@ def test_a_bundle_with_objects_of_another_shape_is_damaged(tmp_path: Path) -> No
     assert done.returncode == 2
     assert done.stderr.startswith(f"wwwm-doctor: {forged} is damaged: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_check_that_a_bundle_was_recorded_without_does_not_pass(tmp_path: Path) -> None:
+    """For its sake nothing was gathered: no evidence is no proof of health."""
+    document = json.loads(gzip.decompress(BUNDLE.with_name("healthy.bundle").read_bytes()))
+    document["question"]["checks"].remove("dns.running")
+    older = tmp_path / "older.bundle"
+    older.write_bytes(gzip.compress(json.dumps(document).encode(), mtime=0))
+    done = doctor("check", "dns.running", "--bundle", str(older), "--output", "json")
+    assert done.returncode == 5
+    (found,) = [c for c in json.loads(done.stdout)["checks"] if c["id"] == "dns.running"]
+    assert found["verdict"] == "insufficient"
+    assert found["gaps"] == [
+        {
+            "needs": "evidence for dns.running",
+            "reason": "the bundle was recorded without this check",
+        }
+    ]
+    whole = doctor("run", "--bundle", str(older))
+    assert whole.returncode == 0
+
+
+def test_without_a_command_the_help_is_shown_as_it_is() -> None:
+    done = doctor()
+    assert done.returncode == 2
+    assert "\nCommands:\n" in done.stderr
+    assert done.stderr.startswith("Usage: ")
