@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SHAPES := article hostgw
 OTHER_SHAPES := hostgw-article port4789 nftables single five
 
-.PHONY: help demo test unit lint lab shapes install install-dev format recordings bench clean
+.PHONY: help demo test unit lint packages lab shapes install install-dev format recordings bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -14,9 +14,7 @@ help: ## List the targets
 demo: install ## Diagnose the recorded article scenario: no cluster needed
 	@$(BIN)/wwwm-doctor demo
 
-test: install-dev ## Run everything: lint, unit tests, and the lab in two shapes
-	@echo "installing the lab's Debian packages"
-	@$(PY) -c 'from tests.lab.packages import ensure; ensure()'
+test: packages ## Run everything: lint, unit tests, and the lab in two shapes
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory lab
@@ -24,7 +22,11 @@ test: install-dev ## Run everything: lint, unit tests, and the lab in two shapes
 unit: install-dev ## Run the tests that need neither root nor a lab
 	$(PY) -m pytest -q -m "not lab" -n 4 --durations=5
 
-lab: install-dev ## Break and heal real clusters, one shape after the other (root)
+packages: install-dev ## Install the lab's Debian packages (root)
+	@echo "installing the lab's Debian packages"
+	@$(PY) -c 'from tests.lab.packages import ensure; ensure()'
+
+lab: packages ## Break and heal real clusters, one shape after the other (root)
 	@echo "== wires: probes in network namespaces, without a cluster"
 	$(PY) -m pytest -q -m lab tests/netns --durations=5
 	@for shape in $(SHAPES); do \

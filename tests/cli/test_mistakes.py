@@ -130,12 +130,8 @@ def test_a_check_that_a_bundle_was_recorded_without_does_not_pass(tmp_path: Path
     assert done.returncode == 5
     (found,) = [c for c in json.loads(done.stdout)["checks"] if c["id"] == "dns.running"]
     assert found["verdict"] == "insufficient"
-    assert found["gaps"] == [
-        {
-            "needs": "evidence for dns.running",
-            "reason": "the bundle was recorded without this check",
-        }
-    ]
+    (gap,) = found["gaps"]
+    assert gap["reason"] == "the bundle was recorded without this check"
     whole = doctor("run", "--bundle", str(older))
     assert whole.returncode == 0
 
