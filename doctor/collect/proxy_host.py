@@ -23,12 +23,22 @@ from doctor.parse.nginx_conf import parse_nginx
 __all__ = ["find_proxy", "is_local"]
 
 _FIND_SECONDS = 10
+_OCTAL = re.compile(r"[0-7]{3,4}", re.ASCII)
 _DUMP_SECONDS = 10
 
 # Sockets are listed of the own network namespace only, so no other one's process is taken for the
 # proxy. A command line can hold anything, hence base64.
 _FIND = r"""
 p={port}; m={mark}
+own() {{
+  e=$(readlink "$1/exe") || e=
+  u=$(sed -n 's/^Uid:[[:space:]]*//p' "$1/status" | tr '\t' ,)
+  c=$(base64 "$1/cmdline" | tr -d '\n')
+  a=$(stat -L -c %d:%i,%u,%a "$1/exe"); b=$(stat -L -c %d:%i,%u,%a "$e" 2>/dev/null)
+  r=$(stat -L -c %d:%i "$1/root"); o=$(stat -L -c %d:%i /)
+  t=elsewhere; [ -n "$a" ] && [ "$a" = "$b" ] && [ "$r" = "$o" ] && t=here
+  echo "$m owner ${{1#/proc/}} ${{u:--}} $t ${{a#*,}} ${{c:--}} $e"
+}}
 h=$(printf '%04X' "$p"); n=
 for f in /proc/net/tcp /proc/net/tcp6; do
   [ -r "$f" ] && while read -r _ l _ s _ _ _ _ _ i _; do
@@ -41,8 +51,7 @@ echo "$m listening ${{n#|}}"
 while read -r line; do
   case "$line" in
     /proc/*:) d=${{line%/fd:}}; seen=;;
-    *) [ -z "$seen" ] && seen=1 &&
-       echo "$m owner ${{d#/proc/}} $(stat -c %u "$d") $(base64 "$d/cmdline" | tr -d '\n') $(readlink "$d/exe")";;
+    *) [ -z "$seen" ] && seen=1 && own "$d";;
   esac
 done
 echo "$m end"
@@ -50,12 +59,36 @@ echo "$m end"
 
 
 class _Owner(msgspec.Struct, frozen=True):
-    """A process that holds a listening socket."""
+    """A process that holds a listening socket.
+
+    Args:
+        pid: Its number.
+        uids: Its real, effective, saved and file system user: others than one are a set-uid program's.
+        here: Whether its program is what stands at that path here: not in a container.
+        file: Owner and mode of the program, ``0,755``.
+        words: Its command line.
+        program: The path of its program.
+    """
 
     pid: int
-    uid: int
+    uids: frozenset[str]
+    here: bool
+    file: str
     words: tuple[str, ...]
     program: str
+
+    def distrusted(self, uid: int) -> str:
+        """Say why this program is not one to be run by a user; empty where it is."""
+        if not self.here:
+            return "it runs in a container, or its program was replaced"
+        if self.uids not in ({"0"}, {str(uid)}):
+            return f"it runs as user {','.join(sorted(self.uids))}, whose programs are not run"
+        owner, _, mode = self.file.partition(",")
+        if owner not in ("0", str(uid)) or not _OCTAL.fullmatch(mode) or int(mode, 8) & 0o022:
+            return "others than its user can change its program"
+        if not PurePosixPath(self.program).name.startswith(("nginx", "openresty")):
+            return f"its program is {PurePosixPath(self.program).name}"
+        return ""
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -112,9 +145,9 @@ def _describe(shell: Shell, found: _Found) -> ProxyRecord:
         name = PurePosixPath(owner.words[0]).name if owner.words else "unknown"
         proxy = _proxy(shell, name, "", "")
         return ProxyRecord(proxy=proxy, reason=f"{proxy.software} is not read, only nginx is")
-    if owner.uid not in (0, found.uid):
+    if why := owner.distrusted(found.uid):
         # Whoever can listen there must not choose what we run.
-        reason = f"nginx runs as user {owner.uid}: its program is not run by another user"
+        reason = f"nginx's configuration is not read: {why}"
         return ProxyRecord(proxy=_proxy(shell, "nginx", "", ""), reason=reason)
     return _nginx(shell, owner)
 
@@ -129,10 +162,10 @@ def _read(text: str, mark: str) -> _Found | None:
                 uid = int(number)
             case [first, "listening", inodes] if first == mark:
                 listening = bool(inodes)
-            case [first, "owner", pid, user, command, *program] if first == mark:
-                if pid.isdecimal() and user.isdecimal():
-                    owner = _Owner(int(pid), int(user), _words(command), " ".join(program))
-                    owners.append(owner)
+            case [first, "owner", pid, users, at, file, command, *program] if first == mark:
+                if pid.isdecimal():
+                    uids, path = frozenset(users.split(",")), " ".join(program)
+                    owners.append(_Owner(int(pid), uids, at == "here", file, _words(command), path))
             case [first, "end"] if first == mark:
                 ended = True
     return _Found(uid, listening, tuple(owners)) if ended else None
@@ -154,13 +187,13 @@ def _nginx(shell: Shell, owner: _Owner) -> ProxyRecord:
         w for flag in ("-c", "-p") if flag in owner.words for w in (flag, _after(owner.words, flag))
     ]
     config = _after(owner.words, "-c") or "/etc/nginx/nginx.conf"
-    program = owner.program.removesuffix(" (deleted)") or "nginx"
     mark = secrets.token_hex(8)
-    command = shlex.join([program, "-T", *chosen])
-    said = shell.run(f"{command}\necho {mark} $?", _DUMP_SECONDS)
+    command = shlex.join([owner.program, "-T", *chosen])
+    # a login shell may say something of its own first
+    said = shell.run(f"echo {mark}\n{command}\necho {mark} $?", _DUMP_SECONDS)
     if said.reason:
         return ProxyRecord(proxy=None, reason=f"nginx -T could not be run: {said.reason}")
-    text, _, status = said.stdout.rpartition(f"{mark} ")
+    text, _, status = said.stdout.partition(f"{mark}\n")[2].rpartition(f"{mark} ")
     proxy = _proxy(shell, "nginx", config, text)
     if status.strip() == "0":
         return ProxyRecord(proxy=proxy)
