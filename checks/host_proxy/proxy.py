@@ -164,10 +164,11 @@ def _altered(through: Observation, direct: list[Observation], table: Proxy) -> F
     """Say what the proxy does to a request that is served past it."""
     proxy = table.proxy
     server = _server(through, proxy) if proxy else None
-    if proxy and server and server.upstream_host and _loses_host(server, through):
-        return _host_lost(through, direct, table, server)
+    # a gateway's status is the proxy's own: the ingress never answered
     if proxy and server and server.upstream_host and through.status in GATEWAY:
         return _denied(through, direct, table, server)
+    if proxy and server and server.upstream_host and _loses_host(server, through):
+        return _host_lost(through, direct, table, server)
     name = proxy.software if proxy else "a proxy whose configuration is not known"
     past = direct[0]
     return Finding(
@@ -216,7 +217,7 @@ def _names(pattern: str, asked: str) -> bool:
 
 def _loses_host(server: ProxyServer, through: Observation) -> bool:
     """Say whether what is sent as Host is something else than what was asked for."""
-    sent = server.host_header
+    sent = server.host_header.partition(":")[0]
     return sent not in _HANDED_ON and (
         sent.startswith("$") or plain(sent) != plain(through.flow.name)
     )
@@ -260,7 +261,11 @@ def _hand_on(table: Proxy, server: ProxyServer) -> Remediation:
     edit = f"sed -i {shlex.quote(change)} {shlex.quote(file)}"
     return mend(
         "Hand on the Host header of the request: proxy_set_header Host $host;",
-        *_there(table, edit, f"nginx -t -c {config} && nginx -s reload -c {config}"),
+        *_there(
+            table,
+            edit,
+            f"nginx -t -c {shlex.quote(config)} && nginx -s reload -c {shlex.quote(config)}",
+        ),
     )
 
 
@@ -272,7 +277,9 @@ def _denied(
     to = f"{server.upstream_host}:{server.upstream_port}"
     commands = ["getenforce", "setsebool -P httpd_can_network_connect 1"]
     if software == "nginx":
-        commands.append(f"nginx -t -c {config} && nginx -s reload -c {config}")
+        commands.append(
+            f"nginx -t -c {shlex.quote(config)} && nginx -s reload -c {shlex.quote(config)}"
+        )
     return Finding(
         code=PROXY_CONNECT_DENIED,
         title=(
@@ -297,7 +304,7 @@ def _not_running(through: Observation, past: Observation, table: Proxy) -> Findi
     """Say that nothing listens at the proxy's port."""
     proxy = table.proxy
     port = through.flow.port
-    config = f" -c {proxy.config}" if proxy and proxy.config else ""
+    config = f" -c {shlex.quote(proxy.config)}" if proxy and proxy.config else ""
     return Finding(
         code=PROXY_NOT_RUNNING,
         title=(
@@ -352,7 +359,7 @@ def _compare(through: Observation, past: Observation, table: Proxy) -> Remediati
     """Show the difference between the ways."""
     proxy = table.proxy
     flow = past.flow
-    config = f" -c {proxy.config}" if proxy and proxy.config else ""
+    config = f" -c {shlex.quote(proxy.config)}" if proxy and proxy.config else ""
     return mend(
         "Compare the request through the proxy and past it",
         *_there(

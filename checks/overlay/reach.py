@@ -227,9 +227,7 @@ def _isolated(
 def _cross(world: _World, dead: Iterable[str]) -> list[Observation]:
     """Select the flows between nodes towards pods that are not known to hang."""
     routed, gone = not world.mesh.overlay, set(dead)
-    # A ping that is answered exonerates as well; one that is not may be filtered by itself.
-    pings = [o for o in world.mesh.of(Purpose.MESH_SIZE) if o.ok and not o.flow.size]
-    flows = (*world.mesh.of(Purpose.MESH), *pings)
+    flows = world.mesh.of(Purpose.MESH)
     alive = {o.flow.address for o in flows if _answered(o)}
     hang = {o.flow.address for o in flows if _from(o) == o.flow.subject and _lost(o)} - alive
     return [
@@ -237,7 +235,8 @@ def _cross(world: _World, dead: Iterable[str]) -> list[Observation]:
         for o in flows
         if _from(o) != o.flow.subject
         and o.flow.vantage.kind is not VantageKind.MACHINE
-        and (_answered(o) or _lost(o))
+        # what is lost where pings are lost, too, is no filter's work
+        and (_answered(o) or (_lost(o) and not world.mesh.loses(_from(o), o.flow.subject)))
         and o.flow.address not in hang
         and o.flow.subject not in gone
         and not (o.flow.vantage.kind is VantageKind.POD and _from(o) in gone)

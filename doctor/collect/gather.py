@@ -49,8 +49,15 @@ _PACKET_SECONDS = 15.0
 _MOST_NODES = 8
 _MOST_ASKED = 64
 _POD_TABLES = ("ProbePods", "Mesh", "DnsFlows", "ServiceIpFlows", "BackendFlows", "EgressFlows")
-_NODE_TABLES = (*_POD_TABLES[1:], "NodeNetworks", "WebhookFlows", "IngressFlows", "VipFlows")
-_MEASURED = (*_POD_TABLES, "NodeNetworks", "WebhookFlows", "IngressFlows", "VipFlows")
+_NODE_TABLES = (
+    *_POD_TABLES[1:],
+    "NodeNetworks",
+    "WebhookFlows",
+    "WebhookCertificates",
+    "IngressFlows",
+    "VipFlows",
+)
+_MEASURED = tuple(dict.fromkeys((*_POD_TABLES, *_NODE_TABLES)))
 
 
 class Options(msgspec.Struct, frozen=True):

@@ -12,18 +12,21 @@ class Certificate(msgspec.Struct, frozen=True):
         subject: Its subject in RFC 4514 form.
         issuer: Its issuer in RFC 4514 form.
         names: The DNS names and addresses it is for; the common name does not count (RFC 6125).
+            None where they are not all known.
         begins: Unix time from which it is valid.
         ends: Unix time until which it is valid.
     """
 
     subject: str
     issuer: str
-    names: tuple[str, ...]
+    names: tuple[str, ...] | None
     begins: float
     ends: float
 
-    def covers(self, name: str) -> bool:
-        """Say whether it is for a name; a wildcard stands for one label."""
+    def covers(self, name: str) -> bool | None:
+        """Say whether it is for a name; a wildcard stands for one label. None: that is not known."""
+        if self.names is None:
+            return None
         host = name.lower().rstrip(".")
         rest = host.partition(".")[2]
         return any(n.lower() == host or (rest and n.lower() == f"*.{rest}") for n in self.names)

@@ -13,9 +13,10 @@ from doctor.model.certificate import Certificate
 
 __all__ = ["parse_certificate", "vouched_for"]
 
-_LONGEST = 200
-_MOST_NAMES = 100
-_DEEPEST = 6
+_LONGEST = 253
+_MOST_NAMES = 1000
+_MOST_SHOWN = 10
+_MOST_TRUSTED = 50
 
 
 def parse_certificate(der: str) -> Certificate | None:
@@ -31,7 +32,7 @@ def parse_certificate(der: str) -> Certificate | None:
             begins=found.not_valid_before_utc.timestamp(),
             ends=found.not_valid_after_utc.timestamp(),
         )
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, x509.UnsupportedGeneralNameType):
         return None
 
 
@@ -52,23 +53,22 @@ def vouched_for(chain: tuple[str, ...], authorities: str) -> bool | None:
     shown = [c for c in map(_load, chain) if c is not None]
     if not trusted or not shown:
         return None
-    return _reaches(shown[0], shown[1:], trusted, _DEEPEST)
+    return _reaches(shown[0], shown[1:_MOST_SHOWN], trusted[:_MOST_TRUSTED])
 
 
 def _reaches(
-    leaf: x509.Certificate,
-    between: list[x509.Certificate],
-    trusted: list[x509.Certificate],
-    depth: int,
+    leaf: x509.Certificate, between: list[x509.Certificate], trusted: list[x509.Certificate]
 ) -> bool:
-    """Follow signatures from a certificate to a trusted one."""
-    if leaf in trusted or any(_signed(leaf, t) for t in trusted):
-        return True
-    return depth > 0 and any(
-        _reaches(c, [b for b in between if b is not c], trusted, depth - 1)
-        for c in between
-        if _signed(leaf, c)
-    )
+    """Follow signatures from a certificate to a trusted one, through each other one once."""
+    waiting, left = [leaf], between
+    while waiting:
+        one = waiting.pop()
+        if one in trusted or any(_signed(one, t) for t in trusted):
+            return True
+        issuers = [c for c in left if _signed(one, c)]
+        left = [c for c in left if c not in issuers]
+        waiting += issuers
+    return False
 
 
 def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -106,16 +106,17 @@ def _tolerant() -> Iterator[None]:
         yield
 
 
-def _names(found: x509.Certificate) -> tuple[str, ...]:
-    """List what a certificate is for."""
-    return tuple(name[:_LONGEST] for name, _ in zip(_each(found), range(_MOST_NAMES), strict=False))
-
-
-def _each(found: x509.Certificate) -> Iterator[str]:
-    """Yield names, then addresses."""
+def _names(found: x509.Certificate) -> tuple[str, ...] | None:
+    """List what a certificate is for: names, then addresses; None where that is not known."""
     try:
         extension = found.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        return
-    yield from extension.value.get_values_for_type(x509.DNSName)
-    yield from map(str, extension.value.get_values_for_type(x509.IPAddress))
+    except x509.ExtensionNotFound:
+        return ()
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+        return None
+    names = (
+        *extension.value.get_values_for_type(x509.DNSName),
+        *map(str, extension.value.get_values_for_type(x509.IPAddress)),
+    )
+    kept = tuple(n for n in names if len(n) <= _LONGEST)
+    return kept if len(kept) == len(names) <= _MOST_NAMES else None
