@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from checks.common import ids
 from checks.overlay.classes import PAIR, Class, Pair, Pairs, classes
 from checks.overlay.reach import VERIFY
@@ -83,7 +85,8 @@ def quality(nodes: Nodes, mesh: Mesh, flannel: Flannel | None) -> Iterator[Findi
     Look-alikes:
         A filter that drops every ping: then the small ones fail, too, and nothing is concluded.
         If the nodes' own packets are cut down as well, the network between them is at fault, not
-        the pods' MTU. A broken path loses all packets: that is another check's.
+        the pods' MTU; if the pods' largest ones pass all the same, it is a warning. A broken path
+        loses all packets: that is another check's.
 
     Remediation:
         Raise the MTU of the network between the nodes, or lower that of flannel's backend and
@@ -110,11 +113,18 @@ def quality(nodes: Nodes, mesh: Mesh, flannel: Flannel | None) -> Iterator[Findi
         seen = _pairs(mesh.of(kind.purpose))
         large = {p: f for p, f in seen.items() if p not in explained and _cut(f)}
         for group in classes(count, list(large), list(seen)):
-            yield _too_large(kind, group, large, nodes, flannel or Flannel())
+            hurts = kind is pods or any(_cut(_of(mesh, p)) for p in group.pairs)
+            made = _too_large(kind, group, large, nodes, flannel or Flannel())
+            yield made if hurts else msgspec.structs.replace(made, severity=Severity.WARN)
         lossy = {p: f for p, f in seen.items() if p not in explained and _loses(f)}
         for group in classes(count, list(lossy), list(seen)):
             yield _lossy(kind, group, lossy, nodes)
         explained |= {*large, *lossy}
+
+
+def _of(mesh: Mesh, pair: Pair) -> list[Observation]:
+    """Select the pings to pods between two nodes."""
+    return _pairs(mesh.of(Purpose.MESH_SIZE)).get(pair, [])
 
 
 def _pairs(flows: Iterable[Observation]) -> Pairs:

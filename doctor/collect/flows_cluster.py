@@ -55,8 +55,14 @@ def sizes(stage: Stage) -> Iterator[Flow]:
         for other in _ring(tuple(addresses), node)[:_SIZED] if read else ():
             peer = networks.of(other)
             for purpose, address, size in (
-                (Purpose.UNDERLAY_SIZE, addresses[other], _uplink_mtu(read, addresses[node])),
-                (Purpose.MESH_SIZE, pods.get(other, ""), min(_pod_mtu(read), _pod_mtu(peer))),
+                (
+                    Purpose.UNDERLAY_SIZE,
+                    addresses[other],
+                    _smaller(
+                        _uplink_mtu(read, addresses[node]), _uplink_mtu(peer, addresses[other])
+                    ),
+                ),
+                (Purpose.MESH_SIZE, pods.get(other, ""), _smaller(_pod_mtu(read), _pod_mtu(peer))),
             ):
                 if address and size:
                     yield from _pings(purpose, vantage, address, size, other)
@@ -76,6 +82,11 @@ def _pings(
             size=whole,
             samples=samples,
         )
+
+
+def _smaller(ours: int, theirs: int) -> int:
+    """Return the size that both ends promise; 0 where nothing is known of ours."""
+    return min(ours, theirs or ours)
 
 
 def _uplink_mtu(read: NodeNetwork | None, address: str) -> int:

@@ -147,7 +147,8 @@ def plan_traces(seen: Iterable[Observation]) -> tuple[Flow, ...]:
     """
     flows: dict[str, Flow] = {}
     for o in seen:
-        if o.flow.vantage != MACHINE or o.failure not in _UNANSWERED or not o.flow.port:
+        asked = o.flow.vantage == MACHINE and o.flow.purpose is not Purpose.NAME
+        if not asked or o.failure not in _UNANSWERED or not o.flow.port:
             continue
         found = (
             [_beside(o, FlowKind.TRACE, port=o.flow.port)]

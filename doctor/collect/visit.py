@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from doctor.bundle.schema import FlowRecord, ProxyRecord, Record
+from doctor.collect.deadline import Deadline
 from doctor.collect.flow import is_address
 from doctor.collect.flows_site import (
     plan_handshakes,
@@ -16,9 +17,9 @@ from doctor.collect.flows_site import (
 )
 from doctor.collect.proxy_host import find_proxy, is_local
 from doctor.collect.shells import LocalShell, Shell, SshShell
-from doctor.collect.stations import measure
+from doctor.collect.stations import measure, unseen
 from doctor.evidence.tables import Source, Tables, Wave
-from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
+from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.target import parse_target
 from doctor.probe.machine import observe, resolvers
 
@@ -58,16 +59,31 @@ def visit(tables: Tables, needs: frozenset[Source], places: Places) -> list[Reco
     if Wave.TARGET not in needs:
         return []
     given = tables.world.bundle.question.targets
-    named = [observe(_resolve(t.host, t.url)) for t in given]
-    resolved = {o.flow.name: o.answers for o in named}
-    flows = plan_targets(tables, resolved)
-    asked = (*flows, *plan_handshakes(flows), *plan_names(given, resolvers()))
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        seen = [*named, *pool.map(observe, asked)]
+    deadline = places.here.deadline
+    resolving = [_resolve(t.host, t.url) for t in given]
+    named, late = _in_time(resolving, deadline)
+    flows = plan_targets(tables, {o.flow.name: o.answers for o in named})
+    unnamed = {o.flow.name for o in named if not o.ok}
+    names = plan_names(tuple(t for t in given if t.host in unnamed), resolvers())
+    asked, later = _in_time([*flows, *plan_handshakes(flows), *names], deadline)
+    seen = [*named, *asked]
     records: list[Record] = [FlowRecord(observation=o) for o in seen]
+    records += unseen(str(places.here.vantage), ((f, deadline.reason) for f in (*late, *later)))
     if Wave.PROXY in needs and given:
         records += _behind(tables, flows, places)
     return records
+
+
+def _in_time(flows: list[Flow], deadline: Deadline) -> tuple[list[Observation], list[Flow]]:
+    """Carry out flows side by side, and begin none after the deadline.
+
+    Returns:
+        What was seen, and the flows that were not begun.
+    """
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        seen = list(pool.map(lambda f: None if deadline.passed else observe(f), flows))
+    late = [f for f, o in zip(flows, seen, strict=True) if o is None]
+    return [o for o in seen if o is not None], late
 
 
 def _resolve(host: str, subject: str) -> Flow:
@@ -95,9 +111,10 @@ def _behind(tables: Tables, flows: tuple[Flow, ...], places: Places) -> list[Rec
 
 def _observed(shell: Shell, flows: tuple[Flow, ...]) -> Iterable[Record]:
     """Carry out flows where the proxy stands."""
-    if shell.vantage.kind is VantageKind.MACHINE:
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            return [FlowRecord(observation=o) for o in pool.map(observe, flows)]
+    if isinstance(shell, LocalShell):
+        own, late = _in_time(list(flows), shell.deadline)
+        missing = unseen(str(shell.vantage), ((f, shell.deadline.reason) for f in late))
+        return [*(FlowRecord(observation=o) for o in own), *missing]
     seen, missed = measure({shell.vantage: shell}, flows, lambda _line: None)
     return [*(FlowRecord(observation=o) for o in seen), *missed]
 

@@ -112,6 +112,8 @@ THROUGH = [
     Case("Host lost in the default server", (proxy(ELSEWHERE, DEFAULT, past=OK), NOT_FOUND, None), LOST),
     Case("Host lost by a wildcard name", (proxy(server("$host", names=("b",)), server(names=("*.example.net",)), past=OK), NOT_FOUND, None), LOST),
     Case("Host lost by a dotted name", (proxy(server("$host", names=("b",)), server(names=(".example.net",)), past=OK), NOT_FOUND, None), LOST),
+    Case("Host lost, and the gateway's own status", (proxy(server(), past=OK), visit(target(502)), None), ["PROXY_CONNECT_DENIED"]),
+    Case("Host kept with a port", (proxy(server("$host:$server_port"), past=OK), NOT_FOUND, None), ALTERS),
     Case("Host kept in the longest location", (proxy(server(), TO_APP, past=OK), NOT_FOUND, None), ALTERS),
     Case("Host kept literally", (proxy(server(HOST), past=OK), NOT_FOUND, None), ALTERS, ["404 through nginx", "200 past it"]),
     Case("forwards nothing", (proxy(server(upstream_host=""), past=OK), NOT_FOUND, None), ALTERS, [f"nothing in {CONFIG}"]),
@@ -189,6 +191,15 @@ VISITS = [
 @pytest.mark.parametrize("case", VISITS, ids=str)
 def test_url(case: Case) -> None:
     verify(url, case)
+
+
+def test_a_foreign_processs_path_is_no_command() -> None:
+    hostile = HostProxy("nginx", "/x;reboot", (server(),), "file:nginx")
+    table = Proxy(proxy=hostile, observations=OK)
+    finding = next(forwards.judge(table, NOT_FOUND, None))
+    commands = " ".join(c for r in finding.remediation for c in r.commands)
+    assert "'/x;reboot'" in commands
+    assert "-c /x;reboot" not in commands
 
 
 SECURE = "https://shop.example.net/"

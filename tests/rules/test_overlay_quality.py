@@ -96,6 +96,14 @@ def test_the_pods_packets_alone_are_too_large() -> None:
     }
 
 
+def test_where_the_pods_largest_packets_pass_it_is_a_warning() -> None:
+    """Flannel's MTU was lowered to what the network takes: the pods are served."""
+    cut = mesh(lambda o: lose(o) if large(o, Purpose.UNDERLAY_SIZE) else o)
+    (found,) = findings(quality, nodes(), cut, flannel())
+    assert found.code.name == "UNDERLAY_MTU_TOO_SMALL"
+    assert found.severity is Severity.WARN
+
+
 def test_one_node_behind_a_narrow_link() -> None:
     def narrow(o: Observation) -> Observation:
         return lose(o) if large(o) and ONE in (o.flow.vantage.node, o.flow.subject) else o

@@ -59,6 +59,10 @@ def named(*names: str) -> Certificate:
         table(trusted=None),
         table(named("*.guard.svc")),
         table(named(NAME.upper())),
+        # not all of its names are known
+        table(msgspec.structs.replace(GOOD, names=None)),
+        # issued a moment ago, by a clock that is a little ahead of ours
+        table(msgspec.structs.replace(GOOD, begins=NOW + 60)),
         # renewed every day by whatever manages it
         table(dated(-0.5, 0.5)),
         table(dated(-300, 15)),
@@ -105,3 +109,10 @@ def test_an_end_that_is_near_is_a_warning() -> None:
 def test_replicas_with_one_fault_give_one_finding() -> None:
     (found,) = findings(certificate, table(trusted=False, addresses=("a:1", "b:1")))
     assert found.evidence == ("webhook-tls:a:1", "webhook-tls:b:1")
+
+
+@pytest.mark.parametrize("policies", [("Ignore", "Fail"), ("Fail", "Ignore")])
+def test_who_may_fail_the_request_speaks_for_all_at_a_service(policies: tuple[str, ...]) -> None:
+    items = tuple(i for p in policies for i in table(trusted=False, policy=p).items)
+    (found,) = findings(certificate, WebhookCertificates(items=items))
+    assert found.severity is Severity.FAIL

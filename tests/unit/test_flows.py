@@ -369,6 +369,11 @@ def test_the_way_is_traced_where_nothing_answers() -> None:
     assert (trace.address, trace.port, trace.subject) == ("198.51.100.7", 8080, URL)
 
 
+def test_a_resolver_that_does_not_answer_is_not_traced() -> None:
+    asked = plan_names(tuple(parse_target(u) for u in (URL,)), ("192.0.2.53",))
+    assert plan_traces(Observation(f, Failure.TIMEOUT, 4.0) for f in asked) == ()
+
+
 def test_sizes_are_tried_where_a_connection_stood_and_no_answer_came() -> None:
     flows = plan_traces([failed(Failure.TIMEOUT, connected=True)])
     assert [(f.kind, f.size) for f in flows] == [(FlowKind.PING, 0), (FlowKind.PING, 1500)]

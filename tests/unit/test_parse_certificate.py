@@ -4,6 +4,7 @@ import base64
 import datetime as dt
 import ipaddress
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -11,6 +12,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doctor.parse import certificate
 from doctor.parse.certificate import parse_certificate, vouched_for
 
 BEGINS = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -110,6 +112,43 @@ def test_a_circle_of_signatures_ends() -> None:
     one = made("x", ROOT_KEY, "y", MIDDLE_KEY)
     two = made("y", MIDDLE_KEY, "x", ROOT_KEY)
     assert vouched_for((der(one), der(two), der(one), der(two)), bundle(ALONE)) is False
+
+
+def test_many_certificates_that_sign_each_other_are_followed_once_each() -> None:
+    """As many ways through them as there are orders: ten of them would take an hour."""
+    twins = [made("x", ROOT_KEY, "x", ROOT_KEY) for _ in range(10)]
+    chain = tuple(der(t) for t in twins)
+    tried = 0
+    real = certificate._signed
+
+    def counting(one: x509.Certificate, issuer: x509.Certificate) -> bool:
+        nonlocal tried
+        tried += 1
+        return real(one, issuer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certificate, "_signed", counting)
+        assert vouched_for(chain, bundle(ALONE)) is False
+    assert tried <= 10 * (10 + 1)
+
+
+def test_names_of_a_kind_that_is_not_known_are_not_judged() -> None:
+    """A general name of a kind that nothing can read: what else it is for is not known either."""
+    raw = base64.b64decode(der(LEAF))
+    # dNSName [2] becomes x400Address [3]
+    odd = raw.replace(b"\x82\x09a.example", b"\xa3\x09a.example", 1)
+    assert odd != raw
+    found = parse_certificate(base64.b64encode(odd).decode())
+    assert found is not None
+    assert found.names is None
+    assert found.covers("a.example") is None
+
+
+def test_a_certificate_for_too_many_names_is_not_judged_by_them() -> None:
+    many = made("m", ROOT_KEY, "m", ROOT_KEY, *(f"n{i}.example" for i in range(1001)))
+    found = parse_certificate(der(many))
+    assert found is not None
+    assert found.names is None
 
 
 @given(st.binary(max_size=40), st.integers(0, 400))
