@@ -9,7 +9,7 @@ from checks.overlay.reach import pod_to_pod
 from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence, Finding
-from doctor.model.flow import Observation, Purpose
+from doctor.model.flow import FlowKind, Observation, Purpose
 from doctor.model.kube import Node
 from doctor.model.node import FilterRule, Link
 from tests.rules.factories import (
@@ -345,3 +345,30 @@ def test_two_faults_are_two_findings() -> None:
         (OFF, f"forward:{TWO}"),
         (UDP, f"underlay:{ONE}>{MASTER}:udp/8472"),
     }
+
+
+def pinged(flows: Mesh, lost: int) -> Mesh:
+    """Ping pods of other nodes beside it, and lose some of five."""
+
+    def ping(a: str, b: str) -> Observation:
+        made = seen(
+            Purpose.MESH_SIZE, vantage("node", a), PODS[b], 0, subject=b, kind=FlowKind.PING
+        )
+        failure = Failure.TIMEOUT if lost == 5 else None
+        return msgspec.structs.replace(made, sent=5, lost=lost, failure=failure)
+
+    pings = tuple(ping(a, b) for a in NAMES for b in NAMES if a != b)
+    return msgspec.structs.replace(flows, observations=(*flows.observations, *pings))
+
+
+@pytest.mark.parametrize("lost", [0, 1, 5])
+def test_a_ping_that_is_answered_exonerates_no_connection(lost: int) -> None:
+    """A firewall may let ICMP pass and nothing else."""
+    assert said(judge(pinged(mesh(forwarding(ONE)), lost), networks(network(ONE, FORWARD)))) == {
+        (FWD, f"forward:{ONE}")
+    }
+    assert said(judge(pinged(mesh(everything), lost), networks())) != set()
+
+
+def test_connections_that_a_lossy_network_loses_are_no_filters_work() -> None:
+    assert judge(pinged(mesh(around(ONE)), 2), networks()) == []
