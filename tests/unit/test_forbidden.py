@@ -24,7 +24,15 @@ from tests.unit.support import api, bundle, cluster, pod, service
 
 FOLDER = Path(__file__).parents[2] / "doctor" / "recordings"
 RECORDINGS = sorted(p.stem for p in FOLDER.glob("*.bundle"))
-HEALTHY = load(FOLDER / "healthy.bundle")
+
+
+def asked(whole: Bundle) -> Bundle:
+    """Take a recording for one that was made for all checks of today."""
+    question = msgspec.structs.replace(whole.question, checks=tuple(c.id for c in CHAIN))
+    return msgspec.structs.replace(whole, question=question)
+
+
+HEALTHY = asked(load(FOLDER / "healthy.bundle"))
 NAMES = tuple(r.resource for r in HEALTHY.records if isinstance(r, ApiRecord))
 REASON = "may not"
 METALLB = ("ipaddresspools", "l2advertisements", "bgpadvertisements", "servicel2statuses")
@@ -50,7 +58,7 @@ def verdicts(result: Result) -> dict[str, CheckResult]:
 @cache
 def recorded(name: str) -> Bundle:
     """Load a recording."""
-    return load(FOLDER / f"{name}.bundle")
+    return asked(load(FOLDER / f"{name}.bundle"))
 
 
 @pytest.mark.parametrize(
