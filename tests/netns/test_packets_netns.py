@@ -284,7 +284,6 @@ def test_one_source_port_for_a_whole_trace(network: Network) -> None:
 def test_many_at_once_past_routers_that_send_few_errors(network: Network) -> None:
     for router in (network.router, network.inner):
         router.set("net.ipv4.icmp_ratelimit", 1000)
-    started = time.monotonic()
     flows = [trace(port=p) for p in (81, 82, 84, 87, 83, 79)]
     flows += [trace("192.0.2.77"), arp(ROUTER), arp("198.51.100.77"), ping(1400), ping(0), query()]
     seen = see(network.near, *flows, seconds=60)
@@ -303,7 +302,6 @@ def test_many_at_once_past_routers_that_send_few_errors(network: Network) -> Non
         None,
         Failure.PORT_UNREACHABLE,
     ]
-    assert time.monotonic() - started < 20
 
 
 # Sizes
