@@ -1,7 +1,11 @@
 """The script that reads a node from inside: one reading after the other, framed and bounded.
 
-It needs a POSIX shell, ``sed`` and ``head``; where another program is missing, the readings that
-need it end with status 127. It writes no file, changes no setting and takes no input.
+It needs a POSIX shell and ``head``; where another program is missing, the readings that need it end
+with status 127. It writes no file, changes no setting and takes no input.
+
+Two things are so because of busybox. Its ``timeout`` runs an applet of its own for a bare name, even
+where a better program is installed, so programs are called by their path; and it leaves a child
+behind for up to a second, which must not hold descriptors that others wait for.
 """
 
 from doctor.bundle.schema import CommandOutput
@@ -37,7 +41,6 @@ r() {
     echo "MARK= 124 no time was left" >&4
     return
   fi
-  # busybox's timeout leaves a child behind for up to a second, which must not hold what others wait for
   { { $limit "$tool" "$@" </dev/null 4>&- 5>&-; echo "@$?" >&2; } | "$cut" "$most" >&4; } 2>&1 | {
     first='' last=''
     while read -r line; do first=${first:-$line} last=$line; done
@@ -75,7 +78,6 @@ main() {
   up
   began=$now limit='' cut=whole count=0
   timeout 1 true 2>/dev/null 4>&- && limit='timeout READING_SECONDS'
-  # a busybox may run an applet of its own for a bare name, where a better program is installed
   bound=$limit netcat=$(command -v nc) || netcat=nc
   r address MOST ip -json -details -statistics address show
   r route MOST ip -json -4 route show table all
@@ -147,7 +149,8 @@ def node_script(mark: str, most: int) -> str:
         "READINGS_IN_ALL": str(READINGS_IN_ALL),
         "ALL_SECONDS": str(_ALL_SECONDS),
     }
-    text = _SCRIPT
+    # the script travels in a URL
+    text = "\n".join(line.lstrip() for line in _SCRIPT.split("\n") if line.strip())
     for name, word in words.items():
         text = text.replace(name, word)
     return text

@@ -10,7 +10,7 @@ from doctor.bundle.schema import CommandOutput, NodeRecord
 from doctor.evidence.world import World
 from doctor.model.evidence import NodeNetworks
 from doctor.model.netfilter import RuleTable, ServiceEntry
-from doctor.model.node import NodeNetwork, SubnetEnv, Unread
+from doctor.model.node import NodeNetwork, Route, SubnetEnv, Unread
 from doctor.model.node_state import Cni, CniConf, Conntrack, ProxyHealth
 from doctor.model.verdict import Gap
 from doctor.parse.bridge_fdb import parse_fdb
@@ -88,7 +88,6 @@ class _Reader:
     def network(self) -> NodeNetwork:
         """Parse everything."""
         routes = self._parse("routes", "route", parse_routes) or ()
-        leads = [r for r in routes if r.kind == "unicast" and r.table == "main"]
         saved = self._saved()
         nft = self._nft()
         sysctls = self._parse("sysctls", "sysctl", parse_sysctls)
@@ -101,12 +100,12 @@ class _Reader:
             evidence=f"node:{self._node}",
             subnet_env=self._subnet_env(),
             links=self._parse("links", "address", parse_links) or (),
-            routes=tuple(leads),
+            routes=tuple(r for r in routes if _leads(r)),
             drops=drops(saved),
             nat_chains=chain_names(saved, "nat"),
             ip_forward=None if forward is None else forward == 1,
             tools=self._has_iptables(saved),
-            other_routes=tuple(r for r in routes if r not in leads),
+            other_routes=tuple(r for r in routes if not _leads(r)),
             policy_rules=self._parse("policy rules", "rule", parse_policy_rules),
             neighbours=self._parse("neighbours", "neighbour", parse_neighbours),
             fdb=self._parse("forwarding tables", "fdb", parse_fdb),
@@ -236,6 +235,11 @@ def _fault(output: CommandOutput) -> str:
     if output.status in _STOPPED:
         return output.stderr or "it did not end in time"
     return output.stderr or f"it ended with status {output.status}"
+
+
+def _leads(route: Route) -> bool:
+    """Say whether a route of the main table leads somewhere."""
+    return route.kind == "unicast" and route.table == "main"
 
 
 def _conf(output: CommandOutput) -> CniConf:

@@ -107,7 +107,7 @@ def _lines(text: str) -> Iterator[str]:
     for line in text.split("\n"):
         parts.append(line)
         length += len(line) + 1
-        if sum(1 for found in _QUOTE.finditer(line) if found.group(1)) % 2:
+        if '"' in line and sum(1 for found in _QUOTE.finditer(line) if found.group(1)) % 2:
             open_ = not open_
         if not open_ or length > _LONGEST_LINE:
             yield "\n".join(parts)

@@ -32,7 +32,7 @@ def _entries(table: NftTable) -> Iterator[ServiceEntry]:
                 jumps[chain].append(rule.target)
     graph = Graph(jumps, addresses)
     for name in _MAPS:
-        for element in table.elements.get(name, ()):
+        for element in table.elements.named.get(name, ()):
             if entry := _entry(element, graph):
                 yield entry
 

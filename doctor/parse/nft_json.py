@@ -77,7 +77,7 @@ class NftTable(msgspec.Struct):
     name: str
     chains: list[_Chain] = msgspec.field(default_factory=list)
     rules: dict[str, list[_Rule]] = msgspec.field(default_factory=lambda: defaultdict(list))
-    elements: Elements = msgspec.field(default_factory=dict)
+    elements: Elements = msgspec.field(default_factory=Elements)
 
 
 def parse_nft(text: str) -> tuple[NftTable, ...]:
@@ -96,7 +96,7 @@ def parse_nft(text: str) -> tuple[NftTable, ...]:
         elif item.rule:
             _home(tables, item.rule).rules[item.rule.chain].append(item.rule)
         elif found := item.set or item.map:
-            _home(tables, found).elements[found.name] = found.elem
+            _home(tables, found).elements.named[found.name] = found.elem
     return tuple(tables.values())
 
 

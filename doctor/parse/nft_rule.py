@@ -8,12 +8,10 @@ from doctor.parse.nft_text import plain, rule_text
 
 __all__ = ["Elements", "comment_of", "parts_of", "read_rules", "verdict_of"]
 
-Elements = dict[str, list[object]]
-"""Per name of a set or map, its elements; those of a map are pairs."""
-
 Fields = dict[str, Any]
 
 _MOST = 4096
+_MOST_IN_ALL = 50_000
 _LONGEST = 1000
 _ALL_BITS = 0xFFFFFFFF
 _VERDICTS = {
@@ -49,6 +47,26 @@ _FIELDS = {
     **{(p, "dport"): "ports" for p in ("tcp", "udp", "sctp", "th")},
     **{(p, "sport"): "source_ports" for p in ("tcp", "udp", "sctp", "th")},
 }
+
+
+class Elements:
+    """The elements of a table's sets and maps, by name; those of a map are pairs.
+
+    Rules may name the same large set many times: how much is written out in all is bounded.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.named: dict[str, list[object]] = {}
+        self._left = _MOST_IN_ALL
+
+    def written_out(self, name: str) -> list[object] | None:
+        """Return the elements for one rule; None where there are too many, or none of that name."""
+        found = self.named.get(name)
+        if found is None or len(found) > min(_MOST, self._left):
+            return None
+        self._left -= len(found)
+        return found
 
 
 class _OtherFamilyError(Exception):
@@ -199,7 +217,7 @@ def _range(value: object) -> tuple[int, int] | None:
 def _values(right: object, elements: Elements) -> list[object] | None:
     """List what a match compares with; None where it is too much, or a set is not known."""
     if isinstance(right, str) and right.startswith("@"):
-        found: object = elements.get(right[1:])
+        found: object = elements.written_out(right[1:])
     else:
         found = _only(right)[1] if _only(right)[0] == "set" else right
     values = found if isinstance(found, list) else [found]
@@ -246,7 +264,7 @@ def _entry(fields: Fields, keys: list[object], wanted: object, verdict: object) 
     wanted, values = parts_of(wanted)
     own = dict(fields)
     for key, value in zip(keys, values, strict=False):
-        _condition(own, key, value, "==", {})
+        _condition(own, key, value, "==", Elements())
     if len(keys) != len(values):
         own["other"] = True
     decision, told = _only(verdict)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from doctor.model.netfilter import Action, Chain, Origin, Rule, RuleTable, ServiceEntry
 from doctor.parse.kube_nft import nft_services
 from doctor.parse.nft_json import nft_rule_tables, parse_nft
-from doctor.parse.nft_rule import read_rules
+from doctor.parse.nft_rule import Elements, read_rules
 from doctor.parse.nft_text import plain
 from tests.unit.recorded import ANY_JSON, damaged, text
 
@@ -44,6 +44,13 @@ def payload(protocol: str, field: str) -> dict[str, object]:
 def meta(key: str) -> dict[str, object]:
     """Make what a match looks at beside a packet."""
     return {"meta": {"key": key}}
+
+
+def sets(**named: list[object]) -> Elements:
+    """Make sets and maps."""
+    elements = Elements()
+    elements.named = named
+    return elements
 
 
 def test_tables_and_hooks() -> None:
@@ -219,13 +226,21 @@ def test_entries_of_services() -> None:
     ],
 )  # fmt: skip
 def test_single_rules(statements: list[object], expected: list[Rule]) -> None:
-    assert list(read_rules(statements, {})) == expected
+    assert list(read_rules(statements, sets())) == expected
 
 
 def test_too_many_addresses_are_a_condition_that_is_not_understood() -> None:
     many: list[object] = [f"10.0.{n // 256}.{n % 256}" for n in range(5000)]
-    (found,) = read_rules([match(payload("ip", "saddr"), "@many"), {"drop": None}], {"many": many})
+    (found,) = read_rules([match(payload("ip", "saddr"), "@many"), {"drop": None}], sets(many=many))
     assert (found.other, found.sources) == (True, ())
+
+
+def test_what_is_written_out_of_sets_is_bounded_in_all() -> None:
+    some: list[object] = [f"10.0.{n // 256}.{n % 256}" for n in range(4000)]
+    elements = sets(some=some)
+    rule: list[object] = [match(payload("ip", "saddr"), "@some"), {"drop": None}]
+    found = [r for _ in range(20) for r in read_rules(rule, elements)]
+    assert [r.other for r in found] == [*[False] * 12, *[True] * 8]
 
 
 @pytest.mark.parametrize("length", [0, 1, 200, len(SITE) - 10])
@@ -251,7 +266,7 @@ TREES = st.recursive(
 
 @given(st.lists(TREES, max_size=4), st.lists(TREES, max_size=3))
 def test_any_statements_are_rules(statements: list[object], elements: list[object]) -> None:
-    for found in read_rules(statements, {"x": elements}):
+    for found in read_rules(statements, sets(x=elements)):
         assert found.action in Action
         assert len(found.text) <= 1100
 
@@ -265,9 +280,9 @@ def test_two_conditions_of_one_kind_are_one_too_many() -> None:
     first = match(payload("ip", "saddr"), "10.0.0.1")
     for second in ("10.0.0.2", "10.0.0.1"):
         more = match(payload("ip", "saddr"), second, "!=")
-        (found,) = read_rules([first, more, {"drop": None}], {})
+        (found,) = read_rules([first, more, {"drop": None}], sets())
         assert (found.sources, found.inverted, found.other) == (("10.0.0.1",), (), True)
-    (found,) = read_rules([first, first, {"drop": None}], {})
+    (found,) = read_rules([first, first, {"drop": None}], sets())
     assert found.other is False
 
 
@@ -280,7 +295,7 @@ def test_deep_nesting_ends() -> None:
     for _ in range(900):
         deep = {"match": {"op": deep, "left": {"&": [deep, 1]}}}
     assert plain(deep)
-    assert read_rules([deep], {})
+    assert read_rules([deep], sets())
 
 
 @given(damaged(PROXY, SITE) | st.text())
