@@ -7,6 +7,7 @@ from typing import NamedTuple
 from checks.common import and_list
 from checks.webhook.service import VERIFY
 from doctor.contract import check
+from doctor.model.certificate import SKEW
 from doctor.model.evidence import WebhookCertificate, WebhookCertificates
 from doctor.model.finding import Code, Finding, Remediation, Risk, Severity
 from doctor.model.hop import Hop, HopKind
@@ -42,8 +43,6 @@ WEBHOOK_CERTIFICATE_WRONG_NAME = Code(
 )
 
 _DAY = 86400
-_SKEW = 600
-"""This machine's clock may be behind that of who issued the certificate a moment ago."""
 _SOON_DAYS = 14
 _SOON_SHARE = 0.1
 
@@ -81,7 +80,8 @@ def certificate(table: WebhookCertificates) -> Iterator[Finding]:
 
     What proves it:
         The certificate itself: its dates, its names, and the signatures from it up to an authority
-        of the caBundle.
+        of the caBundle. Blocks of the caBundle that cannot be read are passed over, and issuers
+        have to be authorities that are valid at the time, as for the API server.
 
     Look-alikes:
         "connection refused" and "context deadline exceeded" come before any certificate is shown:
@@ -114,12 +114,13 @@ def _fault(item: WebhookCertificate) -> _Fault | None:
     shown = item.certificate
     stops = item.webhook.failure_policy != "Ignore"
     fail = Severity.FAIL if stops else Severity.WARN
-    if item.trusted is False:
-        text = (
-            f"is signed by {shown.issuer or 'an unknown authority'}, which is not in the caBundle"
-        )
-        return _Fault(WEBHOOK_CERTIFICATE_UNTRUSTED, text, "the caBundle holds its issuer", fail)
-    if not shown.begins - _SKEW <= item.at <= shown.ends:
+    if item.vouching.trusted is False:
+        text = f"is signed by {shown.issuer or 'an unknown authority'}, "
+        flaw = item.vouching.flaw
+        text += f"and {flaw}" if flaw else "which is not in the caBundle"
+        what = "the caBundle holds its issuer, which is a valid authority"
+        return _Fault(WEBHOOK_CERTIFICATE_UNTRUSTED, text, what, fail)
+    if not shown.begins - SKEW <= item.at <= shown.ends:
         when = f"expired on {_date(shown.ends)}"
         if item.at < shown.begins:
             when = f"is not valid before {_date(shown.begins)}"

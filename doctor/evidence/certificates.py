@@ -38,7 +38,7 @@ def _items(world: World, seen: tuple[Observation, ...]) -> Iterator[WebhookCerti
                 address=f"{one.flow.address}:{one.flow.port}",
                 name=one.flow.name,
                 certificate=certificate,
-                trusted=vouched_for(one.certificates, webhook.ca_bundle),
+                vouching=vouched_for(one.certificates, webhook.ca_bundle, at),
                 at=at,
                 evidence=(one.flow.id, f"api:{webhook.kind.lower()}s/{webhook.configuration}"),
             )

@@ -2,7 +2,10 @@
 
 import msgspec
 
-__all__ = ["Certificate"]
+__all__ = ["SKEW", "Certificate", "Vouching"]
+
+SKEW = 600
+"""Seconds by which our clock may be behind that of who issued a certificate a moment ago."""
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -30,3 +33,15 @@ class Certificate(msgspec.Struct, frozen=True):
         host = name.lower().rstrip(".")
         rest = host.partition(".")[2]
         return any(n.lower() == host or (rest and n.lower() == f"*.{rest}") for n in self.names)
+
+
+class Vouching(msgspec.Struct, frozen=True):
+    """Whether authorities stand behind a certificate.
+
+    Args:
+        trusted: None where that is not known.
+        flaw: Why one that signed it does not count, with its name; empty where none signed it.
+    """
+
+    trusted: bool | None
+    flaw: str = ""

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 import msgspec
 
-from doctor.model.certificate import Certificate
+from doctor.model.certificate import Certificate, Vouching
 from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
 from doctor.model.kube import (
     BGPAdvertisement,
@@ -345,7 +345,7 @@ class WebhookCertificate(msgspec.Struct, frozen=True):
         address: ``address:port`` of the endpoint.
         name: The name that the API server asks for.
         certificate: What it showed.
-        trusted: Whether the webhook's caBundle vouches for it; None where that is not known.
+        vouching: Whether the webhook's caBundle vouches for it.
         at: Unix time at which it was shown.
         evidence: Ids of what proves it.
     """
@@ -354,7 +354,7 @@ class WebhookCertificate(msgspec.Struct, frozen=True):
     address: str
     name: str
     certificate: Certificate
-    trusted: bool | None
+    vouching: Vouching
     at: float
     evidence: tuple[str, ...]
 

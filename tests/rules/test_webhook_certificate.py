@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from checks.webhook.certificate import certificate
-from doctor.model.certificate import Certificate
+from doctor.model.certificate import Certificate, Vouching
 from doctor.model.evidence import Backend, WebhookBackend, WebhookCertificate, WebhookCertificates
 from doctor.model.finding import Severity
 from tests.rules.factories import findings, said
@@ -29,6 +29,7 @@ def table(
     shown: Certificate = GOOD,
     *,
     trusted: bool | None = True,
+    flaw: str = "",
     policy: str = "Fail",
     addresses: tuple[str, ...] = ("10.244.1.5:8443",),
 ) -> WebhookCertificates:
@@ -36,7 +37,9 @@ def table(
     webhook = msgspec.structs.replace(WEBHOOK, failure_policy=policy)
     return WebhookCertificates(
         items=tuple(
-            WebhookCertificate(webhook, a, NAME, shown, trusted, NOW, (f"webhook-tls:{a}",))
+            WebhookCertificate(
+                webhook, a, NAME, shown, Vouching(trusted, flaw), NOW, (f"webhook-tls:{a}",)
+            )
             for a in addresses
         )
     )
@@ -77,6 +80,11 @@ def test_what_the_api_server_accepts(accepted: WebhookCertificates) -> None:
     ("refused", "code", "words"),
     [
         (table(trusted=False), "WEBHOOK_CERTIFICATE_UNTRUSTED", "CN=own ca"),
+        (
+            table(trusted=False, flaw="the certificate of CN=own ca expired on 2026-01-01"),
+            "WEBHOOK_CERTIFICATE_UNTRUSTED",
+            "CN=own ca, and the certificate of CN=own ca expired on 2026-01-01: CREATE",
+        ),
         (table(dated(-366, -1)), "WEBHOOK_CERTIFICATE_EXPIRED", "expired on 2027-01-14"),
         (table(dated(1, 300)), "WEBHOOK_CERTIFICATE_EXPIRED", "not valid before"),
         (table(named("policy.old.svc")), "WEBHOOK_CERTIFICATE_WRONG_NAME", "policy.old.svc"),
