@@ -72,7 +72,8 @@ def certificate(table: WebhookCertificates) -> Iterator[Finding]:
 
     What it looks at:
         The certificates that each webhook's endpoints show in a handshake with a control-plane
-        node, the caBundle of the configuration, and the name SERVICE.NAMESPACE.svc.
+        node, or with another where none can be entered; the caBundle of the configuration, and
+        the name SERVICE.NAMESPACE.svc.
 
     Why it matters:
         The API server calls a webhook over TLS alone. A certificate that it does not accept fails
@@ -85,7 +86,8 @@ def certificate(table: WebhookCertificates) -> Iterator[Finding]:
 
     Look-alikes:
         "connection refused" and "context deadline exceeded" come before any certificate is shown:
-        those are the endpoints' and the path's. A caBundle that is empty is filled in by an
+        those are the endpoints' and the path's. A server that speaks TLS 1.3 alone hides its
+        certificate, and is none the worse for it: it is not judged. A caBundle that is empty is filled in by an
         injector, and nothing is concluded from it.
 
     Remediation:

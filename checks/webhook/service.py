@@ -164,7 +164,8 @@ def reachable(table: Webhooks, flows: WebhookFlows) -> Iterator[Finding]:
         the node translates it wrongly, which is kube-proxy's.
 
     Look-alikes:
-        A slow webhook accepts the connection at once, and is not found here.
+        A slow webhook accepts the connection at once, and is not found here. Where no node of
+        the control plane is visible, as with a managed one, nothing is concluded.
         No DNS fault explains a webhook that cannot be reached, as no name is looked up.
 
     Remediation:

@@ -1,6 +1,6 @@
 """Plan the flows inside the cluster: pods, DNS, Services, webhooks, backends. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from doctor.bundle.schema import ProbePodRecord
 from doctor.collect.flow import MOST_ENDPOINTS, MOST_VANTAGES, Stage, flow, some
@@ -194,33 +194,48 @@ def service_ip(stage: Stage) -> Iterator[Flow]:
 
 
 def webhook(stage: Stage) -> Iterator[Flow]:
-    """From control-plane nodes, as the API server dials: the ClusterIP, and each endpoint."""
-    planes = [n.name for n in stage.tables.world.nodes if n.control_plane]
-    backends = {w.backend.key: w.backend for w in stage.tables.get(Webhooks).items}
-    for node in (n for n in planes if n in stage.nodes):
-        vantage = Vantage(VantageKind.NODE, node)
-        for backend in backends.values():
-            if backend.service is None or backend.port is None or not backend.ready:
-                continue
+    """From control-plane nodes, as the API server dials: the ClusterIP, and each endpoint.
+
+    A certificate is the same wherever it is looked at: without such a node, others have it shown.
+    """
+    planes = [n.name for n in stage.tables.world.nodes if n.control_plane and n.name in stage.nodes]
+    backends = {
+        (w.backend.key, w.backend.port.port): w.backend
+        for w in stage.tables.get(Webhooks).items
+        if w.backend.service and w.backend.port and w.backend.ready
+    }
+    for (_, port), backend in backends.items():
+        for vantage in (Vantage(VantageKind.NODE, node) for node in planes):
+            address = backend.service.spec.cluster_ip if backend.service else ""
+            yield flow(Purpose.WEBHOOK, vantage, FlowKind.TCP, address, port, subject=backend.key)
+            yield from _to_endpoints(Purpose.WEBHOOK, vantage, backend)
+        yield from _certificates(stage, planes, backend)
+
+
+def _certificates(stage: Stage, planes: Sequence[str], backend: Backend) -> Iterator[Flow]:
+    """Have a webhook's endpoints show their certificates."""
+    namespace, _, name = backend.key.partition("/")
+    for endpoint in some(backend.ready):
+        vantages = [Vantage(VantageKind.NODE, n) for n in planes]
+        for vantage in vantages or _stand_in(stage, endpoint.node):
             yield flow(
-                Purpose.WEBHOOK,
+                Purpose.WEBHOOK_TLS,
                 vantage,
-                FlowKind.TCP,
-                backend.service.spec.cluster_ip,
-                backend.port.port,
+                FlowKind.TLS,
+                endpoint.address,
+                endpoint.port,
+                name=f"{name}.{namespace}.svc",
                 subject=backend.key,
             )
-            yield from _to_endpoints(Purpose.WEBHOOK, vantage, backend)
-            for endpoint in some(backend.ready):
-                yield flow(
-                    Purpose.WEBHOOK_TLS,
-                    vantage,
-                    FlowKind.TLS,
-                    endpoint.address,
-                    endpoint.port,
-                    name=f"{backend.service.name}.{backend.service.namespace}.svc",
-                    subject=backend.key,
-                )
+
+
+def _stand_in(stage: Stage, near: str) -> list[Vantage]:
+    """Choose one place inside the cluster, best on a node, where least lies in between."""
+    places = (
+        *(Vantage(VantageKind.NODE, n) for n in stage.nodes),
+        *(Vantage(VantageKind.POD, n) for n in stage.pods),
+    )
+    return sorted(places, key=lambda v: v.node != near)[:1]
 
 
 def _to_endpoints(purpose: Purpose, vantage: Vantage, backend: Backend) -> Iterator[Flow]:

@@ -9,7 +9,7 @@ import msgspec
 
 from doctor.bundle.schema import Bundle
 from doctor.evidence import measurements, node_facts, states
-from doctor.evidence.certificates import webhook_certificates
+from doctor.evidence.certificates import webhook_certificates, webhook_flows
 from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
 from doctor.evidence.world import World
@@ -115,10 +115,10 @@ TABLES: dict[type[Evidence], Table] = {
         (*_PROBING, Wave.SERVICE_IP),
     ),
     model.Webhooks: Table(lambda t: states.webhooks(t.world), _WEBHOOKS),
-    model.WebhookFlows: _plain(
-        model.WebhookFlows,
-        (Purpose.WEBHOOK,),
+    model.WebhookFlows: Table(
+        lambda t: webhook_flows(t.world, t.measured.of(Purpose.WEBHOOK)),
         (*_FLANNEL, *_WEBHOOKS, Wave.WEBHOOK, Wave.NODE),
+        (Purpose.WEBHOOK,),
     ),
     model.WebhookCertificates: Table(
         lambda t: webhook_certificates(t.world, t.measured.of(Purpose.WEBHOOK_TLS)),

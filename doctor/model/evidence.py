@@ -338,7 +338,7 @@ class WebhookFlows(Measured, frozen=True, kw_only=True):
 
 
 class WebhookCertificate(msgspec.Struct, frozen=True):
-    """The certificate that one endpoint of a webhook showed a control-plane node.
+    """The certificate that one endpoint of a webhook showed.
 
     Args:
         webhook: The webhook.
@@ -360,7 +360,10 @@ class WebhookCertificate(msgspec.Struct, frozen=True):
 
 
 class WebhookCertificates(Evidence, frozen=True, kw_only=True):
-    """The certificates of all webhooks that completed so much of a handshake."""
+    """The certificates of all webhooks that completed so much of a handshake.
+
+    Its gaps tell which others were not seen, and what of those that were could not be judged.
+    """
 
     items: tuple[WebhookCertificate, ...] = ()
 
