@@ -9,7 +9,7 @@ from checks.common import ids
 from checks.overlay.classes import PAIR, Class, Pair, Pairs, classes
 from checks.overlay.reach import VERIFY
 from doctor.contract import check
-from doctor.model.evidence import Flannel, Mesh, Nodes
+from doctor.model.evidence import Flannel, Nodes, Pings
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.flow import Observation, Purpose
@@ -65,7 +65,7 @@ class _Kind(NamedTuple):
     codes=(UNDERLAY_MTU_TOO_SMALL, OVERLAY_MTU_TOO_LARGE, UNDERLAY_LOSSY, OVERLAY_LOSSY),
     essential=False,
 )
-def quality(nodes: Nodes, mesh: Mesh, flannel: Flannel | None) -> Iterator[Finding]:
+def quality(nodes: Nodes, pings: Pings, flannel: Flannel | None) -> Iterator[Finding]:
     """Packets of full size cross between nodes, and none is lost.
 
     What it looks at:
@@ -79,11 +79,12 @@ def quality(nodes: Nodes, mesh: Mesh, flannel: Flannel | None) -> Iterator[Findi
 
     What proves it:
         All large pings stay without an answer, or a router says that they are too big, while all
-        small ones between the same two nodes are answered. Loss: some of the small ones are
-        answered and some are not; nothing is sent again to make up for it.
+        small ones between the same two nodes are answered. Loss: some of the small ones that one
+        node sends are answered and some are not; nothing is sent again to make up for it.
 
     Look-alikes:
-        A filter that drops every ping: then the small ones fail, too, and nothing is concluded.
+        A filter that drops every ping, or those that one node sends: then the small ones fail,
+        too, and nothing is concluded, although connections may stand.
         If the nodes' own packets are cut down as well, the network between them is at fault, not
         the pods' MTU; if the pods' largest ones pass all the same, it is a warning. A broken path
         loses all packets: that is another check's.
@@ -98,7 +99,7 @@ def quality(nodes: Nodes, mesh: Mesh, flannel: Flannel | None) -> Iterator[Findi
     """
     if len(nodes.linux) < PAIR:
         return
-    overlay = mesh.overlay
+    overlay = pings.overlay
     underlay = _Kind(
         Purpose.UNDERLAY_SIZE,
         "the nodes' own addresses",
@@ -110,10 +111,10 @@ def quality(nodes: Nodes, mesh: Mesh, flannel: Flannel | None) -> Iterator[Findi
     count = len(nodes.linux)
     explained: set[Pair] = set()
     for kind in (underlay, pods):
-        seen = _pairs(mesh.of(kind.purpose))
+        seen = _pairs(pings.of(kind.purpose))
         large = {p: f for p, f in seen.items() if p not in explained and _cut(f)}
         for group in classes(count, list(large), list(seen)):
-            hurts = kind is pods or any(_cut(_of(mesh, p)) for p in group.pairs)
+            hurts = kind is pods or any(_cut(_of(pings, p)) for p in group.pairs)
             made = _too_large(kind, group, large, nodes, flannel or Flannel())
             yield made if hurts else msgspec.structs.replace(made, severity=Severity.WARN)
         lossy = {p: f for p, f in seen.items() if p not in explained and _loses(f)}
@@ -122,9 +123,9 @@ def quality(nodes: Nodes, mesh: Mesh, flannel: Flannel | None) -> Iterator[Findi
         explained |= {*large, *lossy}
 
 
-def _of(mesh: Mesh, pair: Pair) -> list[Observation]:
+def _of(pings: Pings, pair: Pair) -> list[Observation]:
     """Select the pings to pods between two nodes."""
-    return _pairs(mesh.of(Purpose.MESH_SIZE)).get(pair, [])
+    return _pairs(pings.of(Purpose.MESH_SIZE)).get(pair, [])
 
 
 def _pairs(flows: Iterable[Observation]) -> Pairs:
@@ -139,6 +140,11 @@ def _pairs(flows: Iterable[Observation]) -> Pairs:
 def _small(flows: Iterable[Observation]) -> list[Observation]:
     """Select the pings of the tool's own size."""
     return [o for o in flows if not o.flow.size]
+
+
+def _answered(flows: Iterable[Observation]) -> list[Observation]:
+    """Select the small pings that were not filtered: one at least was answered."""
+    return [o for o in _small(flows) if o.ok]
 
 
 def _large(flows: Iterable[Observation]) -> list[Observation]:
@@ -156,9 +162,9 @@ def _cut(flows: list[Observation]) -> bool:
 
 def _loses(flows: list[Observation]) -> bool:
     """Say whether a part of the small packets is lost, and more than a moment's."""
-    small = _small(flows)
+    small = _answered(flows)
     lost, sent = sum(o.lost for o in small), sum(o.sent for o in small)
-    return any(o.ok for o in small) and lost >= _LEAST_LOST and lost >= _LEAST_SHARE * sent
+    return lost >= _LEAST_LOST and lost >= _LEAST_SHARE * sent
 
 
 def _too_large(kind: _Kind, group: Class, large: Pairs, nodes: Nodes, flannel: Flannel) -> Finding:
@@ -221,7 +227,7 @@ def _smaller(group: Class, size: int, nodes: Nodes, flannel: Flannel) -> tuple[R
 
 def _lossy(kind: _Kind, group: Class, lossy: Pairs, nodes: Nodes) -> Finding:
     """Say that a part of the packets is lost."""
-    flows = [o for p in group.pairs for o in _small(lossy[p])]
+    flows = [o for p in group.pairs for o in _answered(lossy[p])]
     lost, sent = sum(o.lost for o in flows), sum(o.sent for o in flows)
     a, b = group.pairs[0]
     return Finding(

@@ -48,7 +48,15 @@ _RAW = (FlowKind.ARP, FlowKind.PING, FlowKind.TRACE)
 _PACKET_SECONDS = 15.0
 _MOST_NODES = 8
 _MOST_ASKED = 64
-_POD_TABLES = ("ProbePods", "Mesh", "DnsFlows", "ServiceIpFlows", "BackendFlows", "EgressFlows")
+_POD_TABLES = (
+    "ProbePods",
+    "Mesh",
+    "Pings",
+    "DnsFlows",
+    "ServiceIpFlows",
+    "BackendFlows",
+    "EgressFlows",
+)
 _NODE_TABLES = (
     *_POD_TABLES[1:],
     "NodeNetworks",

@@ -102,7 +102,7 @@ def _unasked(backend: Backend) -> str:
         return "there is no such Service"
     if backend.port is None:
         return f"it has no port {backend.asked_port}"
-    return "no handshake was tried" if backend.ready else "it has no ready endpoint"
+    return "no handshake was seen" if backend.ready else "it has no ready endpoint"
 
 
 def _unshown(one: Observation) -> str:

@@ -12,6 +12,7 @@ from doctor.evidence import measurements, node_facts, states
 from doctor.evidence.certificates import webhook_certificates, webhook_flows
 from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
+from doctor.evidence.pings import pings
 from doctor.evidence.world import World
 from doctor.model import evidence as model
 from doctor.model.evidence import Evidence
@@ -98,6 +99,15 @@ TABLES: dict[type[Evidence], Table] = {
         lambda t: t.measured.mesh(),
         (*_PROBING, Wave.MESH),
         (Purpose.UNDERLAY, Purpose.MESH, Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE),
+    ),
+    model.Pings: Table(
+        lambda t: pings(
+            t.world,
+            t.measured.of(Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE),
+            t.measured.of(Purpose.UNDERLAY, Purpose.MESH),
+        ),
+        (*_PROBING, Wave.MESH),
+        (Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE),
     ),
     model.DnsService: Table(lambda t: states.dns_service(t.world), _DNS),
     model.DnsFlows: Table(

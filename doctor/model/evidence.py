@@ -50,6 +50,7 @@ __all__ = [
     "Mesh",
     "NodeNetworks",
     "Nodes",
+    "Pings",
     "ProbePod",
     "ProbePods",
     "Proxy",
@@ -235,16 +236,28 @@ class Mesh(Measured, frozen=True, kw_only=True):
     def loses(self, a: str, b: str) -> bool:
         """Say whether so many pings between two nodes are lost that three in a row may be.
 
-        That is some and not all: where none is answered, pings may be filtered. Of two nodes that
-        did not ping each other nothing is known.
+        That is some and not all: where one way none is answered, pings may be filtered. Of two
+        nodes that did not ping each other nothing is known.
         """
         between = [
             o
             for o in self.of(Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE)
-            if not o.flow.size and {o.flow.vantage.node, o.flow.subject} == {a, b}
+            if o.ok and not o.flow.size and {o.flow.vantage.node, o.flow.subject} == {a, b}
         ]
         lost, sent = sum(o.lost for o in between), sum(o.sent for o in between)
-        return any(o.ok for o in between) and lost >= _LOSSY_SHARE * sent
+        return sent > 0 and lost >= _LOSSY_SHARE * sent
+
+
+class Pings(Measured, frozen=True, kw_only=True):
+    """Pings between nodes, and from nodes to pods of others: small ones, and ones of full size.
+
+    Its gaps tell where none is answered, which proves nothing of sizes and of loss.
+
+    Args:
+        overlay: What carries pod traffic between nodes: ``udp/8472``; empty where it is routed.
+    """
+
+    overlay: str = ""
 
 
 class EndpointAddress(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from checks.overlay.quality import quality
-from doctor.model.evidence import Mesh
+from doctor.model.evidence import Pings
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence, Severity
 from doctor.model.flow import FlowKind, Icmp, Observation, Purpose
@@ -40,7 +40,7 @@ def ping(purpose: Purpose, start: str, to: str, size: int) -> Observation:
     return msgspec.structs.replace(made, flow=flow, sent=SAMPLES)
 
 
-def mesh(bend: Bend = lambda o: o) -> Mesh:
+def mesh(bend: Bend = lambda o: o) -> Pings:
     """Ping everybody from everywhere, small and large."""
     pings = (
         bend(ping(purpose, a, b, size))
@@ -50,7 +50,7 @@ def mesh(bend: Bend = lambda o: o) -> Mesh:
         for size in (0, full)
         if a != b
     )
-    return Mesh(observations=tuple(pings), overlay=VXLAN)
+    return Pings(observations=tuple(pings), overlay=VXLAN)
 
 
 def lose(o: Observation, lost: int = SAMPLES, failure: Failure = Failure.TIMEOUT) -> Observation:
@@ -119,6 +119,19 @@ def test_large_ones_prove_nothing_without_the_small_ones(lost: int) -> None:
     codes = {c for c, _ in said(findings(quality, nodes(), filtered, flannel()))}
     assert codes <= {"UNDERLAY_LOSSY"}
     assert bool(codes) is (lost < SAMPLES)
+
+
+def test_a_filter_on_what_one_node_sends_is_no_loss() -> None:
+    """The way back is answered throughout: half of all is gone, and none by chance."""
+    filtered = mesh(lambda o: lose(o) if o.flow.vantage.node == ONE else o)
+    assert findings(quality, nodes(), filtered, flannel()) == []
+
+
+def test_loss_is_told_from_a_filter_beside_it() -> None:
+    both = mesh(lambda o: lose(o, SAMPLES if o.flow.vantage.node == ONE else 2))
+    (found,) = findings(quality, nodes(), both, flannel())
+    assert said([found]) == {("UNDERLAY_LOSSY", "underlay:*>*")}
+    assert "8 of 20" in found.title
 
 
 @pytest.mark.parametrize(

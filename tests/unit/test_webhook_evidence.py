@@ -131,7 +131,7 @@ def test_without_a_certificate_nothing_passes(
 def test_what_was_not_asked_is_said() -> None:
     first, _ = judged(*HEALTHY)
     assert first.verdict is Verdict.INSUFFICIENT
-    assert [g.reason for g in first.gaps] == ["no handshake was tried"]
+    assert [g.reason for g in first.gaps] == ["no handshake was seen"]
     absent = records(configuration(port=445))
     first, _ = judged(*absent)
     assert [g.reason for g in first.gaps] == ["it has no port 445"]
