@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from doctor.model.failure import Failure
 from doctor.model.flow import Observation
 
-__all__ = ["and_list", "ids", "security_group"]
+__all__ = ["and_list", "ids", "security_group", "told", "told_instead"]
 
 
 def and_list(words: Iterable[str], most: int = 4) -> str:
@@ -26,3 +27,25 @@ def security_group(address: str) -> str:
 def ids(observations: Iterable[Observation]) -> tuple[str, ...]:
     """List the evidence ids of observations."""
     return tuple(o.flow.id for o in observations)
+
+
+def told(seen: Observation) -> str:
+    """Say what came back from others than the one asked; empty where nothing did.
+
+    Of a filter that rejects, Linux says what it says of a host or a network that is not there: only
+    the ICMP error tells, where it was seen.
+    """
+    words = {
+        Failure.NO_ROUTE: "no route to host",
+        Failure.NETWORK_UNREACHABLE: "network unreachable",
+        Failure.HOST_PROHIBITED: "a filter rejects it",
+    }
+    found = words.get(seen.failure, "") if seen.failure else ""
+    open_ = found and seen.failure is not Failure.HOST_PROHIBITED and seen.icmp is None
+    return f"{found}, or a filter that rejects" if open_ else found
+
+
+def told_instead(seen: Iterable[Observation]) -> str:
+    """Write what others told in place of an answer in brackets; empty where nobody did."""
+    words = sorted({told(o) for o in seen} - {""})
+    return f" ({'; '.join(words)})" if words else ""

@@ -62,8 +62,7 @@ EGRESS_FROM_SOME_NODES = Code(
 )
 
 _VERIFY = "wwwm-doctor check egress"
-_LOST = (Failure.TIMEOUT, Failure.NO_ROUTE, Failure.NETWORK_UNREACHABLE)
-_SEEN = (*_LOST, Failure.CONNECTION_REFUSED)
+_SEEN = tuple(f for f in Failure if f.unanswered or f.refused)
 _NAMELESS = (Failure.DNS_NXDOMAIN, Failure.DNS_NO_ANSWER)
 _UPSTREAM = (Failure.DNS_SERVFAIL, Failure.DNS_REFUSED)
 _ANSWERED = (EGRESS_NAME_UNRESOLVED, EGRESS_NAME_SERVFAIL, EGRESS_TCP_REFUSED)
@@ -176,7 +175,7 @@ def _name(subject: str, flows: EgressFlows) -> Iterator[_Case]:
     for code, failures in (
         (EGRESS_NAME_UNRESOLVED, _NAMELESS),
         (EGRESS_NAME_SERVFAIL, _UPSTREAM),
-        (EGRESS_NAME_TIMEOUT, (*_LOST, Failure.CONNECTION_REFUSED)),
+        (EGRESS_NAME_TIMEOUT, _SEEN),
     ):
         found = tuple(o for o in asked if o.failure in failures)
         if found:
@@ -267,7 +266,7 @@ def _say(cases: list[_Case], flows: EgressFlows, flannel: Flannel | None) -> Fin
 def _confidence(case: _Case, control: Observation | None) -> Confidence:
     """Say how strong the inference is."""
     both = len({o.flow.vantage.kind for o in case.failed}) > 1
-    if case.code is EGRESS_TCP_FILTERED and not (both and control):
+    if case.code is EGRESS_TCP_FILTERED and not (both and control and _is_filter(case)):
         return Confidence.LIKELY
     if case.code is EGRESS_TCP_REFUSED and not both:
         return Confidence.LIKELY
@@ -297,10 +296,19 @@ def _title(cases: list[_Case], control: Observation | None) -> str:
         who = {VantageKind.POD: "pods", VantageKind.NODE: "nodes", VantageKind.MACHINE: "us"}
         while_ = f", while {control.flow.subject} answers" if control else ""
         return (
-            f"{what} gives no answer to {and_list(who[k] for k in kinds)}: "
-            f"filtered on the way out{while_}"
+            f"{what} gives no answer to {and_list(who[k] for k in kinds)}: {_stopped(case)}{while_}"
         )
     return words[case.code]
+
+
+def _stopped(case: _Case) -> str:
+    """Say what stops connections: one error may mean that a filter rejects, or that no way leads on."""
+    return "filtered on the way out" + ("" if _is_filter(case) else ", or no route leads there")
+
+
+def _is_filter(case: _Case) -> bool:
+    """Say whether a connection failed as only a filter has it, and not for want of a route."""
+    return any(o.failure in (Failure.TIMEOUT, Failure.HOST_PROHIBITED) for o in case.failed)
 
 
 def _target(case: _Case) -> str:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 
-from checks.common import and_list, ids
+from checks.common import and_list, ids, told_instead
 from doctor.contract import Check, check
 from doctor.model.evidence import (
     Backends,
@@ -224,7 +224,7 @@ def answers(table: Ingresses, flows: IngressFlows, backends: Backends | None) ->
         wrong = [o for o in mine if _wrong(o, asked, table, backends)]
         if wrong:
             yield _wrong_status(asked, wrong, table)
-    silent = [o for o in seen if o.failure and o.failure.silent]
+    silent = [o for o in seen if o.failure and o.failure.unanswered]
     if silent:
         yield _silent(silent, table)
 
@@ -552,7 +552,7 @@ def _silent(silent: list[Observation], table: Ingresses) -> Finding:
         code=INGRESS_SILENT,
         title=(
             f"{_names(silent, table)} gives no answer on TCP {first.port} to "
-            f"{and_list(str(o.flow.vantage) for o in silent)}"
+            f"{and_list(str(o.flow.vantage) for o in silent)}{told_instead(silent)}"
         ),
         hop=Hop(HopKind.POD, pod.key if pod else first.address, first.protocol),
         evidence=ids(silent),

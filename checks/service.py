@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-from checks.common import and_list, ids
+from checks.common import and_list, ids, told_instead
 from doctor.contract import Check, check
 from doctor.model.evidence import Backend, BackendFlows, Backends, EgressFlows, EndpointAddress
 from doctor.model.failure import Failure
@@ -450,7 +450,7 @@ def _not_ready(
 ) -> Finding:
     """Say that pods run and are not ready, and what they answer."""
     asked = [o for p in pods for o in (flows.of(Purpose.READINESS, subject=p.key) if flows else ())]
-    silent = ids(o for o in asked if o.failure and o.failure.silent)
+    silent = ids(o for o in asked if o.failure and o.failure.unanswered)
     text, confidence = _answer(asked)
     failed = silent or _failed_ways(pods, egress)
     return Finding(
@@ -479,7 +479,7 @@ def _answer(asked: list[Observation]) -> tuple[str, Confidence]:
         if o.failure is Failure.CONNECTION_REFUSED:
             none = f"nothing listens on its port {o.flow.port}"
             return f": {o.flow.subject} refuses {request}, for {none}", Confidence.CERTAIN
-    if any(o.failure and o.failure.silent for o in asked):
+    if any(o.failure and o.failure.unanswered for o in asked):
         return ": their readiness request gets no answer", Confidence.LIKELY
     if any(o.ok for o in asked):
         return ": by now their readiness request is answered well", Confidence.LIKELY
@@ -600,7 +600,7 @@ def _retarget(backend: Backend, others: frozenset[int]) -> Remediation:
 
 def _silent(backend: Backend, seen: list[Observation]) -> Iterator[Finding]:
     """Say that ready endpoints do not answer."""
-    silent = [o for o in seen if o.failure and o.failure.silent]
+    silent = [o for o in seen if o.failure and o.failure.unanswered]
     if not silent:
         return
     key_of = {e.address: e.pod or e.address for e in backend.ready}
@@ -610,7 +610,7 @@ def _silent(backend: Backend, seen: list[Observation]) -> Iterator[Finding]:
         code=SERVICE_ENDPOINT_SILENT,
         title=(
             f"{pods} behind Service {backend.key} give no answer on TCP {first.port} to "
-            f"{and_list(str(o.flow.vantage) for o in silent)}"
+            f"{and_list(str(o.flow.vantage) for o in silent)}{told_instead(silent)}"
         ),
         hop=Hop(HopKind.POD, key_of[first.address], first.protocol),
         evidence=ids(silent),

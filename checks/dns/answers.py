@@ -57,7 +57,7 @@ ANSWERED_WRONG = {
     Failure.DNS_REFUSED,
     Failure.DNS_NO_ANSWER,
 }
-REFUSED = {Failure.CONNECTION_REFUSED, Failure.CONNECTION_RESET}
+REFUSED = {*(f for f in Failure if f.refused), Failure.CONNECTION_RESET}
 
 
 class _World(NamedTuple):
@@ -193,7 +193,7 @@ def _asks(world: _World) -> Iterator[_Ask]:
 
 def _is_lost(world: _World, seen: Observation, endpoint: EndpointAddress) -> bool:
     """Say whether a query got no answer, or a refusal that a node's rule gives."""
-    if seen.failure is None or seen.failure.silent:
+    if seen.failure is None or seen.failure.unanswered:
         return seen.failure is not None
     ends = (seen.flow.vantage.node, endpoint.node) if seen.failure in REFUSED else ()
     return any(_rule(world, seen, n) for n in ends)
@@ -499,7 +499,7 @@ def _timeout(world: _World, asks: list[_Ask], service: list[Observation]) -> Ite
     alone = [
         o
         for o in service
-        if o.failure and o.failure.silent and (o.flow.vantage, o.flow.kind) not in known
+        if o.failure and o.failure.unanswered and (o.flow.vantage, o.flow.kind) not in known
     ]
     filtered = [o for a in asks if a.proven for o in a.lost]
     echoes = [o for o in _echoes(service, lost) if o not in _echoes(service, filtered)]

@@ -155,9 +155,12 @@ def _there(table: Proxy, *commands: str) -> tuple[str, ...]:
 
 
 def _stuck(through: Observation) -> bool:
-    """Say whether the proxy got nothing from its upstream: it says so, or waits for longer."""
-    silent = through.failure is not None and through.failure.silent
-    return through.status in GATEWAY or (silent and _at_proxy(through))
+    """Say whether the proxy got nothing from its upstream: it says so, or waits for longer.
+
+    Where others tell that there is no way, it is not the proxy that waits.
+    """
+    waits = through.failure is Failure.TIMEOUT and _at_proxy(through)
+    return through.status in GATEWAY or waits
 
 
 def _altered(through: Observation, direct: list[Observation], table: Proxy) -> Finding:

@@ -1,5 +1,6 @@
 """What the checks of the visitor's way have in common."""
 
+from checks.common import told
 from doctor.model.failure import Failure
 from doctor.model.finding import Remediation, Risk
 from doctor.model.flow import Observation
@@ -24,15 +25,10 @@ def hop_of(o: Observation) -> Hop:
 
 def said(o: Observation) -> str:
     """Put into words what came back."""
-    words = {
-        Failure.TIMEOUT: "no answer",
-        Failure.NO_ROUTE: "no route to host",
-        Failure.CONNECTION_REFUSED: "connection refused",
-        Failure.CONNECTION_RESET: "connection reset",
-        Failure.NETWORK_UNREACHABLE: "network unreachable",
-    }
+    if o.failure is Failure.TIMEOUT:
+        return "no answer"
     if o.failure:
-        return words.get(o.failure, o.failure.value.replace("_", " "))
+        return told(o) or o.failure.value.replace("_", " ")
     return f"status {o.status}"
 
 

@@ -162,8 +162,7 @@ _CERTIFICATES = {
 
 def _excused(o: Observation, targets: TargetFlows) -> bool:
     """Say whether a failure means nothing, as nobody asked for this URL."""
-    failure = o.failure
-    silent = failure is not None and (failure.silent or failure is Failure.NETWORK_UNREACHABLE)
+    silent = o.failure is not None and o.failure.unanswered
     return targets.derived and (silent or (o.ok and o.status not in GATEWAY))
 
 

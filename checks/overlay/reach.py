@@ -170,9 +170,7 @@ def _answered(seen: Observation) -> bool:
 
 def _lost(seen: Observation) -> bool:
     """Say whether nothing came back."""
-    return seen.failure is not None and (
-        seen.failure.silent or seen.failure is Failure.NETWORK_UNREACHABLE
-    )
+    return seen.failure is not None and seen.failure.unanswered
 
 
 def _any_answer(flows: Iterable[Observation]) -> bool:
@@ -277,8 +275,10 @@ def _forward_rule(world: _World, name: str, flows: list[Observation]) -> FilterR
         world.networks.dropping(name, "FORWARD", o.flow.protocol, _networks(world)) for o in flows
     }
     rule = rules.pop() if len(rules) == 1 else None
-    told = any(o.failure is Failure.NO_ROUTE for o in flows)
-    if rule and (rule.action == "REJECT") is told:
+    failures = {o.failure for o in flows}
+    told = not failures.isdisjoint({Failure.NO_ROUTE, Failure.HOST_PROHIBITED})
+    rejected = told or Failure.NETWORK_UNREACHABLE in failures
+    if rule and (rejected if rule.action == "REJECT" else not told):
         return rule
     read = world.networks.of(name)
     policies = (r for r in (read.drops if read else ()) if r.text.startswith("-P FORWARD"))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from checks.common import and_list, ids
+from checks.common import and_list, ids, told_instead
 from doctor.contract import check
 from doctor.model.evidence import (
     Backend,
@@ -181,7 +181,7 @@ def reachable(table: Webhooks, flows: WebhookFlows) -> Iterator[Finding]:
         seen = flows.of(Purpose.WEBHOOK, subject=backend.key)
         direct = [(e, _towards(e, seen)) for e in backend.ready]
         yield from (_refused(called, e, o) for e, o in direct if _all_refused(o))
-        silent = [o for _, found in direct for o in found if o.failure and o.failure.silent]
+        silent = [o for _, found in direct for o in found if o.failure and o.failure.unanswered]
         if silent:
             yield _silent(called, silent, seen)
         yield from _dead_service_ip(called, seen, [o for _, found in direct for o in found])
@@ -389,13 +389,14 @@ def _silent(called: _Called, silent: list[Observation], seen: Iterable[Observati
     backend = called.backend
     pods = {e.address: e.pod or e.address for e in backend.ready}
     virtual = backend.service.spec.cluster_ip if backend.service else ""
-    too = [o for o in seen if o.flow.address == virtual and o.failure and o.failure.silent]
+    too = [o for o in seen if o.flow.address == virtual and o.failure and o.failure.unanswered]
     where = and_list(str(o.flow.vantage) for o in silent)
     return Finding(
         code=WEBHOOK_TIMEOUT,
         title=(
             f"{and_list(pods[o.flow.address] for o in silent)} behind webhook Service "
-            f"{backend.key} of {called.configurations} gives no answer to {where}: {called.effect}"
+            f"{backend.key} of {called.configurations} gives no answer to {where}"
+            f"{told_instead(silent)}: {called.effect}"
         ),
         hop=called.hop,
         evidence=(*called.evidence, *ids(silent), *ids(too)),
@@ -439,7 +440,7 @@ def _dead_service_ip(
 def _deaf(observation: Observation) -> bool:
     """Say whether a connection was refused or got no answer: our own failures do not count."""
     failure = observation.failure
-    return failure is not None and (failure.silent or failure is Failure.CONNECTION_REFUSED)
+    return failure is not None and (failure.unanswered or failure is Failure.CONNECTION_REFUSED)
 
 
 def _path(called: _Called) -> Remediation:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from doctor.collect.flow import MACHINE, MOST_VANTAGES, Stage, flow, is_address, on_link, some
 from doctor.evidence.tables import Tables
 from doctor.model.evidence import Ingresses, LoadBalancers, NodeNetworks
-from doctor.model.failure import Failure
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.kube import Service
 from doctor.model.target import Target, parse_target
@@ -25,12 +24,6 @@ _HTTP_PORT = 80
 _DNS_PORT = 53
 _MOST_TRACES = 6
 _SIZES = (0, 1500)
-_UNANSWERED = {
-    Failure.TIMEOUT,
-    Failure.NO_ROUTE,
-    Failure.NETWORK_UNREACHABLE,
-    Failure.HOST_PROHIBITED,
-}
 
 
 def vip(stage: Stage) -> Iterator[Flow]:
@@ -148,7 +141,7 @@ def plan_traces(seen: Iterable[Observation]) -> tuple[Flow, ...]:
     flows: dict[str, Flow] = {}
     for o in seen:
         asked = o.flow.vantage == MACHINE and o.flow.purpose is not Purpose.NAME
-        if not asked or o.failure not in _UNANSWERED or not o.flow.port:
+        if not asked or not o.flow.port or not (o.failure and o.failure.unanswered):
             continue
         found = (
             [_beside(o, FlowKind.TRACE, port=o.flow.port)]

@@ -31,5 +31,19 @@ class Failure(StrEnum):
 
     @property
     def silent(self) -> bool:
-        """Whether nothing came back at all: the mark of a filter, not of a refusal."""
+        """Whether what was sent counts as lost: the mark of a filter, not of a refusal."""
         return self in {Failure.TIMEOUT, Failure.NO_ROUTE, Failure.ARP_UNANSWERED}
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the one asked gave no answer: there was silence, or a word from others instead.
+
+        A filter that rejects tells so by ICMP, and Linux makes "no route to host" of it as of a
+        host that is not there: where the ICMP error is not seen, either is NO_ROUTE.
+        """
+        return self.silent or self in {Failure.NETWORK_UNREACHABLE, Failure.HOST_PROHIBITED}
+
+    @property
+    def refused(self) -> bool:
+        """Whether the port is said to be closed; of UDP, ICMP says it."""
+        return self in {Failure.CONNECTION_REFUSED, Failure.PORT_UNREACHABLE}

@@ -12,7 +12,12 @@ import msgspec
 from doctor.model.failure import Failure
 from doctor.model.flow import Flow, Observation, Phases
 from doctor.probe.machine_tls import server_name
-from doctor.probe.sockets import CONNECT_SECONDS, RETRANSMITTED_SECONDS, failure_of_errno
+from doctor.probe.sockets import (
+    CONNECT_SECONDS,
+    RETRANSMITTED_SECONDS,
+    dial,
+    failure_of_errno,
+)
 
 __all__ = ["request"]
 
@@ -20,6 +25,7 @@ _ANSWER_SECONDS = 5.0
 """For the whole head of the answer, however slowly it drips."""
 
 _PLAIN_PORT = 80
+_TOLD = (Failure.NO_ROUTE, Failure.NETWORK_UNREACHABLE, Failure.CONNECTION_REFUSED)
 
 _DIALLED = "connection.connect_tcp"
 _SECURED = "connection.start_tls"
@@ -100,6 +106,8 @@ def request(flow: Flow) -> Observation:
     finally:
         watch.stop()
     phases = watch.phases
+    if phases is None and seen.failure in _TOLD:
+        seen = _exact(seen)
     late = phases is not None and phases.connect >= RETRANSMITTED_SECONDS
     return msgspec.structs.replace(
         seen,
@@ -107,6 +115,17 @@ def request(flow: Flow) -> Observation:
         phases=phases,
         lost=int(late or (seen.failure is not None and seen.failure.silent)),
     )
+
+
+def _exact(seen: Observation) -> Observation:
+    """Dial again for the ICMP error behind a failure, which tells a filter: httpx keeps none."""
+    again = dial(seen.flow.address, seen.flow.port)
+    if again.socket is not None:
+        again.socket.close()
+        return seen
+    if again.icmp is None or again.failure not in (seen.failure, Failure.HOST_PROHIBITED):
+        return seen
+    return msgspec.structs.replace(seen, failure=again.failure, icmp=again.icmp)
 
 
 def _exchange(flow: Flow, watch: _Watch) -> Observation:

@@ -47,6 +47,7 @@ _ERRNO = {
     errno.EPIPE: Failure.CONNECTION_RESET,
     errno.EHOSTUNREACH: Failure.NO_ROUTE,
     errno.EHOSTDOWN: Failure.NO_ROUTE,
+    errno.ENONET: Failure.NO_ROUTE,
     errno.ENETUNREACH: Failure.NETWORK_UNREACHABLE,
     errno.EMSGSIZE: Failure.TOO_BIG,
     errno.ETIMEDOUT: Failure.TIMEOUT,
@@ -54,12 +55,17 @@ _ERRNO = {
     errno.EPERM: Failure.PERMISSION_DENIED,
 }
 _CODES = {
-    0: Failure.NO_ROUTE,
+    0: Failure.NETWORK_UNREACHABLE,
     1: Failure.NO_ROUTE,
     3: Failure.PORT_UNREACHABLE,
     4: Failure.TOO_BIG,
+    6: Failure.NETWORK_UNREACHABLE,
+    7: Failure.NO_ROUTE,
+    8: Failure.NO_ROUTE,
     9: Failure.HOST_PROHIBITED,
     10: Failure.HOST_PROHIBITED,
+    11: Failure.NETWORK_UNREACHABLE,
+    12: Failure.NO_ROUTE,
     13: Failure.HOST_PROHIBITED,
 }
 

@@ -44,7 +44,7 @@ def see(
 def test_which_error_ended_a_connection(
     network: Network, port: int, failure: Failure, icmp: Icmp | None
 ) -> None:
-    for kind in (FlowKind.TCP, FlowKind.TLS, FlowKind.DNS_TCP):
+    for kind in (FlowKind.TCP, FlowKind.TLS, FlowKind.DNS_TCP, FlowKind.HTTP):
         seen = see(network.near, kind, port)
         assert (seen.failure, seen.icmp) == (failure, icmp)
         assert (seen.seconds < 2.5, seen.lost) == (True, 0)
@@ -78,6 +78,7 @@ def test_a_host_that_is_not_there_is_told_from_a_filter(
 def test_http_waits_for_arp_to_fail_too(network: Network) -> None:
     seen = see(network.near, FlowKind.HTTP, 80, "198.51.100.77")
     assert (seen.failure, seen.phases, seen.lost) == (Failure.NO_ROUTE, None, 1)
+    assert seen.icmp == Icmp(3, 1, OWN)
     seen = see(network.near, FlowKind.HTTP, 83)
     assert (seen.failure, seen.phases, seen.lost) == (Failure.TIMEOUT, None, 1)
     assert seen.seconds > 3.5

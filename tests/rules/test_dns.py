@@ -226,6 +226,25 @@ POD = f"pod:kube-system/coredns-{MASTER}"
             {(UDP, f"forward:{MASTER}:udp/53")},
         ),
         (
+            ask(port("udp/53", how=Failure.PORT_UNREACHABLE), kinds=["pod"]),
+            [MASTER],
+            {MASTER: (REJECT,)},
+            {(UDP, f"forward:{MASTER}:udp/53")},
+        ),
+        (
+            ask(port("udp/53", how=Failure.HOST_PROHIBITED), kinds=["pod"]),
+            [MASTER],
+            {MASTER: (REJECT,)},
+            {(UDP, f"forward:{MASTER}:udp/53")},
+        ),
+        (ask(port("udp/53", how=Failure.HOST_PROHIBITED)), [MASTER], {}, {(UDP, f"{POD}:udp/53")}),
+        (
+            ask(port("udp/53", how=Failure.PORT_UNREACHABLE)),
+            [MASTER],
+            {},
+            {("DNS_ENDPOINT_REFUSES", f"{POD}:udp/53")},
+        ),
+        (
             ask(port("udp/53", to=ONE), on=[MASTER, ONE]),
             [MASTER, ONE],
             {},

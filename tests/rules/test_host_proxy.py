@@ -87,6 +87,11 @@ def visit(*found: Observation, derived: bool = False) -> TargetFlows:
     return TargetFlows(observations=found, urls=(URL,), derived=derived)
 
 
+def told(seen: Observation, code: int) -> Observation:
+    """Have a router tell why by ICMP."""
+    return msgspec.structs.replace(seen, icmp=Icmp(3, code, "192.0.2.1"))
+
+
 LOST, ALTERS = ["PROXY_HOST_HEADER_LOST"], ["PROXY_ALTERS_REQUEST"]
 DENIED, UNREACHED = ["PROXY_CONNECT_DENIED"], ["PROXY_UPSTREAM_UNREACHABLE"]
 WRONG, STOPPED = ["PROXY_UPSTREAM_WRONG_PORT"], ["PROXY_NOT_RUNNING"]
@@ -117,6 +122,8 @@ THROUGH = [
     Case("Host kept in the longest location", (proxy(server(), TO_APP, past=OK), NOT_FOUND, None), ALTERS),
     Case("Host kept literally", (proxy(server(HOST), past=OK), NOT_FOUND, None), ALTERS, ["404 through nginx", "200 past it"]),
     Case("forwards nothing", (proxy(server(upstream_host=""), past=OK), NOT_FOUND, None), ALTERS, [f"nothing in {CONFIG}"]),
+    Case("the proxy itself is out of reach", (proxy(server(), past=past(failure=TIMEOUT)), visit(target(failure=Failure.NO_ROUTE)), None)),
+    Case("the proxy itself is filtered", (proxy(server(), past=past(failure=TIMEOUT)), visit(target(failure=Failure.HOST_PROHIBITED)), None)),
     Case("unknown proxy", (UNKNOWN, NOT_FOUND, None), ALTERS, ["not known"]),
     Case("unknown proxy before the VIP", (Proxy(), NOT_FOUND, to_vip(status=200, name=HOST)), ALTERS, hop=PLACE),
     Case("the VIP serves another host", (Proxy(), NOT_FOUND, to_vip(status=200, name="b"))),
@@ -175,6 +182,11 @@ VISITS = [
     Case("not found", (NOT_FOUND,), UNSERVED, [URL, "status 404", f"{HERE}:8080"], PLACE, flows=[target().flow.id]),
     Case("no answer", (visit(target(failure=TIMEOUT)),), UNSERVED, ["no answer"], flows=[target().flow.id]),
     Case("our own failure", (visit(target(failure=Failure.PERMISSION_DENIED)),)),
+    Case("no route, or a filter", (visit(target(failure=Failure.NO_ROUTE)),), UNSERVED, [": no route to host, or a filter that rejects at"], flows=[target().flow.id]),
+    Case("no route, as a router says", (visit(told(target(failure=Failure.NO_ROUTE), 1)),), UNSERVED, [": no route to host at"], flows=[target().flow.id]),
+    Case("a filter", (visit(told(target(failure=Failure.HOST_PROHIBITED), 10)),), UNSERVED, [": a filter rejects it at"], flows=[target().flow.id]),
+    Case("no network", (visit(target(failure=Failure.NETWORK_UNREACHABLE)),), UNSERVED, [": network unreachable, or a filter that rejects at"], flows=[target().flow.id]),
+    Case("derived and rejected", (visit(target(failure=Failure.HOST_PROHIBITED), derived=True),)),
     Case("derived and silent", (visit(target(failure=TIMEOUT), derived=True),)),
     Case("derived and no network", (visit(target(failure=Failure.NETWORK_UNREACHABLE), derived=True),)),
     Case("derived and not found", (visit(target(404), derived=True),)),

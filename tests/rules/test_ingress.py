@@ -288,6 +288,8 @@ ANSWERS = [
     Case("not found and rules not listed", said(asked(404), items=(WWW,), gaps=gap("ingresses"))),
     Case("not found and backends unknown", (*said(asked(404))[:2], None)),
     Case("not found at the default backend", said(asked(404), ready=False, items=(ingress(default=WEB),)), WRONG, flows=[FLOW]),
+    Case("rejected by a filter", said(asked(failure=Failure.HOST_PROHIBITED), asked(200, on=W1)), ["INGRESS_SILENT"], ["node master (a filter rejects it)"], flows=[FLOW]),
+    Case("no network", said(asked(failure=Failure.NETWORK_UNREACHABLE), asked(200, on=W1)), ["INGRESS_SILENT"], flows=[FLOW]),
     Case("silent", said(asked(failure=TIMEOUT), asked(200, on=W1)), ["INGRESS_SILENT"], ["ingress/traefik-1", "TCP 8000", "node master"], "pod:ingress/traefik-1:tcp/8000", flows=[FLOW]),
     Case("our own failure", said(asked(failure=Failure.UNKNOWN))),
 ]  # fmt: skip

@@ -286,10 +286,14 @@ def test_the_rule_that_drops_is_named(drop: FilterRule, expected: tuple[str, str
     assert found.remediation[0].commands[0].startswith("kubectl -n kube-flannel exec ")
 
 
-def test_a_rejecting_rule_is_told_by_its_answer() -> None:
+@pytest.mark.parametrize(
+    "failure", [Failure.NO_ROUTE, Failure.HOST_PROHIBITED, Failure.NETWORK_UNREACHABLE]
+)
+def test_a_rejecting_rule_is_told_by_its_answer(failure: Failure) -> None:
+    """Prohibited is "no route to host" to who sees no ICMP, or an unreachable network."""
     reject = rule("-A FORWARD -i flannel.1 -j REJECT --reject-with icmp-host-prohibited", "REJECT")
     read = networks(network(ONE, reject))
-    (found,) = judge(mesh(forwarding(ONE), failure=Failure.NO_ROUTE), read)
+    (found,) = judge(mesh(forwarding(ONE), failure=failure), read)
     assert reject.text in found.title
     (other,) = judge(mesh(forwarding(ONE)), read)
     assert reject.text not in other.title

@@ -174,6 +174,26 @@ CONNECTIONS = [
         flows=[o.flow.id for o in (dialled(ONE), dialled(VIRTUAL))],
     ),
     Case(
+        "rejected by a filter",
+        probed(dialled(ONE, Failure.HOST_PROHIBITED), dialled(TWO)),
+        ["WEBHOOK_TIMEOUT"],
+        ["gives no answer to node master (a filter rejects it): CREATE"],
+        flows=[dialled(ONE).flow.id],
+    ),
+    Case(
+        "no route, or a filter",
+        probed(dialled(ONE, Failure.NO_ROUTE), dialled(TWO, Failure.NETWORK_UNREACHABLE)),
+        ["WEBHOOK_TIMEOUT"],
+        ["(network unreachable, or a filter that rejects; no route to host, or a filter that"],
+        flows=[o.flow.id for o in REACHED],
+    ),
+    Case(
+        "only the ClusterIP is rejected",
+        probed(dialled(VIRTUAL, Failure.HOST_PROHIBITED), *REACHED),
+        ["WEBHOOK_SERVICE_IP_DEAD"],
+        flows=[dialled(VIRTUAL).flow.id],
+    ),
+    Case(
         "only the ClusterIP is dead",
         probed(dialled(VIRTUAL, TIMEOUT), *REACHED),
         ["WEBHOOK_SERVICE_IP_DEAD"],

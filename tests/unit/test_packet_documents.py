@@ -158,7 +158,10 @@ FIRST = hop(1, "icmp", icmp(11, 0))
         *(
             (hop(2, "icmp", icmp(kind, code)), failure)
             for kind, code, failure in (
-                (3, 0, Failure.NO_ROUTE),
+                (3, 0, Failure.NETWORK_UNREACHABLE),
+                (3, 6, Failure.NETWORK_UNREACHABLE),
+                (3, 7, Failure.NO_ROUTE),
+                (3, 12, Failure.NO_ROUTE),
                 (3, 1, Failure.NO_ROUTE),
                 (3, 3, Failure.PORT_UNREACHABLE),
                 (3, 4, Failure.TOO_BIG),
