@@ -8,7 +8,7 @@ import msgspec
 from doctor.bundle.io import load as load_bundle
 from doctor.bundle.io import save
 from doctor.bundle.schema import Bundle, Question
-from doctor.cli.output import Output, outputs_of, progress, warn, writable, write
+from doctor.cli.output import Output, columns, outputs_of, progress, warn, writable, write
 from doctor.contract import Check
 from doctor.engine.registry import codes, load, select, suggestion
 from doctor.engine.run import diagnose
@@ -167,18 +167,18 @@ def explanation(name: str) -> str:
         UsageError: There is none.
     """
     from doctor.cli.roles import needs
-    from doctor.render.explain import explain_check, explain_code, list_checks
+    from doctor.render.explain import WIDTH, explain_check, explain_code, list_checks
 
-    checks = load()
+    checks, width = load(), columns()
     known = codes(checks)
     code = known.get(name.upper().replace("-", "_"))
     if code is not None:
-        return explain_code(code, checks)
+        return explain_code(code, checks, width=width or WIDTH)
     check = next((c for c in checks if c.id == name.lower()), None)
     if check is not None:
-        return explain_check(check, needs(check))
+        return explain_check(check, needs(check, checks), width=width or WIDTH)
     of_link = tuple(c for c in checks if c.link.value == name.lower())
     if of_link:
-        return list_checks(of_link)
+        return list_checks(of_link, width=width)
     hint = suggestion(name, (*known, *(c.id for c in checks), *(c.link.value for c in checks)))
     raise UsageError(f"no code or check is called {name!r}{hint}; `wwwm-doctor list` shows all")

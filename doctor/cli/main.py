@@ -120,10 +120,11 @@ def check(names: tuple[str, ...], **given: object) -> int:
 @cli.command(name="list")
 def list_() -> None:
     """List the checks, in the order in which the path is walked."""
+    from doctor.cli.output import columns
     from doctor.engine.registry import load
     from doctor.render.explain import list_checks
 
-    click.echo(list_checks(load()), nl=False)
+    click.echo(list_checks(load(), width=columns()), nl=False)
 
 
 @cli.command()

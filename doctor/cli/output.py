@@ -15,9 +15,15 @@ from doctor.model.verdict import Result
 from doctor.render.json_ import render_json
 from doctor.render.text import inert
 
-__all__ = ["Output", "outputs_of", "progress", "show", "warn", "writable", "write"]
+__all__ = ["Output", "columns", "outputs_of", "progress", "show", "warn", "writable", "write"]
 
 _FORMATS = ("terminal", "json")
+
+
+def columns() -> int | None:
+    """Return how wide the terminal is that stdout is; None where it is none."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if terminal else None
 
 
 class Output(msgspec.Struct, frozen=True):

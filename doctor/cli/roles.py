@@ -29,12 +29,27 @@ class _Wish(msgspec.Struct, frozen=True):
     service_account: str | None = None
 
 
-def needs(check: Check) -> Needs:
-    """Derive what a check needs from the evidence that it asks for."""
+def needs(check: Check, among: tuple[Check, ...] = ()) -> Needs:
+    """Derive what a check needs from the evidence that it asks for.
+
+    Args:
+        check: The check.
+        among: All checks: those that are run with it, as its traffic crosses them, count as well.
+    """
     required = needs_of(tuple(n.type for n in check.needs if n.required))
-    wanted = needs_of(tuple(n.type for n in check.needs))
-    more = tier_of(wanted)
-    return Needs(id=check.id, answers=tier_of(required), more=more, roles=roles(wanted, more))
+    more = tier_of(needs_of(tuple(n.type for n in check.needs)))
+    together = select(among, (check.id,)) if among else (check,)
+    wanted = needs_of(tuple(n.type for c in together for n in c.needs))
+    everything = tier_of(wanted)
+    crosses = tuple(dict.fromkeys(c.link.value for c in together if c.id != check.id))
+    return Needs(
+        id=check.id,
+        answers=tier_of(required),
+        more=more,
+        roles=roles(wanted, everything),
+        crosses=crosses,
+        all=everything if crosses else None,
+    )
 
 
 def role_page(given: dict[str, object]) -> str:

@@ -64,7 +64,7 @@ def select(checks: tuple[Check, ...], names: Iterable[str]) -> tuple[Check, ...]
     for name in wanted:
         if name not in links | ids:
             known = ", ".join(k.value for k in Link if k.value in links)
-            hint = suggestion(name, (*links, *ids))
+            hint = _said_by(name, checks) or suggestion(name, (*links, *ids))
             raise UsageError(
                 f"no link or check is called {name!r}{hint}; links: {known};"
                 " `wwwm-doctor list` shows all"
@@ -72,6 +72,13 @@ def select(checks: tuple[Check, ...], names: Iterable[str]) -> tuple[Check, ...]
     chosen = {c.link for c in checks if c.id in wanted or c.link.value in wanted}
     crossed = {below for link in chosen for below in _CROSSES[link]}
     return tuple(c for c in checks if c.id in wanted or c.link.value in wanted or c.link in crossed)
+
+
+def _said_by(name: str, checks: Iterable[Check]) -> str:
+    """Return a hint at the checks that say a code which was given for a check; empty for none."""
+    code = name.upper().replace("-", "_")
+    ids = [c.id for c in checks if any(k.name == code for k in c.codes)]
+    return f" ({code} is a code, said by {', '.join(ids)})" if ids else ""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

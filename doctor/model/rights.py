@@ -130,13 +130,17 @@ class Needs(msgspec.Struct, frozen=True):
         id: The check's id.
         answers: The least tier in which it comes to an answer.
         more: The tier in which it has all evidence that may sharpen that answer.
-        roles: The roles of that tier.
+        roles: The roles of that tier, or where it crosses links, of the tier of them all.
+        crosses: The links that its traffic crosses: their checks are run with it.
+        all: The tier in which those have all their evidence, too; None where it crosses nothing.
     """
 
     id: str
     answers: Tier
     more: Tier
     roles: tuple[Role, ...] = ()
+    crosses: tuple[str, ...] = ()
+    all: Tier | None = None
 
 
 class Review(msgspec.Struct, frozen=True):

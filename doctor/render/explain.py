@@ -11,9 +11,11 @@ from doctor.model.finding import Code, Role
 from doctor.model.rights import Needs
 from doctor.render.text import cells, inert
 
-__all__ = ["Section", "explain_check", "explain_code", "list_checks", "sections"]
+__all__ = ["WIDTH", "Section", "explain_check", "explain_code", "list_checks", "sections"]
 
-_WIDTH = 80
+WIDTH = 80
+"""Columns of a page that is shown on no terminal."""
+
 _WIDEST = 100  # prose
 _ITEM = re.compile(r"([-*]|\d+\.) +")
 _OF_A_CODE = ("What proves it", "Look-alikes", "Remediation")
@@ -43,7 +45,7 @@ def sections(docs: str) -> tuple[Section, ...]:
     return tuple(Section(title, body) for title, body in bodies if body.strip())
 
 
-def explain_check(check: Check, needs: Needs, *, width: int = _WIDTH) -> str:
+def explain_check(check: Check, needs: Needs, *, width: int = WIDTH) -> str:
     """Write the page of a check.
 
     Args:
@@ -70,11 +72,15 @@ def _needs(needs: Needs) -> Section:
     tier = f"Tier {needs.answers}"
     tier += f"; with tier {needs.more} it says more" if needs.more is not needs.answers else ""
     rules = [f"- {role.tier}: {rule}" for role in needs.roles for rule in role.rules]
-    command = f"`wwwm-doctor rbac --tier {needs.more} --for {needs.id}` prints the roles."
-    return Section("Needs", "\n\n".join((f"{tier}. {command}", "\n".join(rules))))
+    if needs.crosses:
+        tier += f". The checks of what it crosses ({', '.join(needs.crosses)}) are run with it: "
+        tier += f"tier {needs.all} gives them all their evidence"
+    command = f"`wwwm-doctor rbac --tier {needs.all or needs.more} --for {needs.id}`"
+    text = f"{tier}. {command} prints the roles."
+    return Section("Needs", "\n\n".join((text, "\n".join(rules))))
 
 
-def explain_code(code: Code, checks: Sequence[Check], *, width: int = _WIDTH) -> str:
+def explain_code(code: Code, checks: Sequence[Check], *, width: int = WIDTH) -> str:
     """Write the page of a code.
 
     Args:

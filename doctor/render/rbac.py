@@ -82,6 +82,18 @@ def _comment(tier: Tier, made: Sequence[Role], printed: Printed) -> Iterator[str
         yield from _wrapped(f"It says more on: {', '.join(more)}.")
     if not answers and not more and tier is not Tier.HOST:
         yield from _wrapped("None of these checks needs it.")
+    if tier is printed.tier:
+        yield from _unanswered(printed)
+
+
+def _unanswered(printed: Printed) -> Iterator[str]:
+    """Say which checks come to no answer by what is printed, and which tier they take."""
+    left: dict[Tier, list[str]] = {}
+    for need in printed.needs:
+        if need.answers.rank > printed.tier.rank:
+            left.setdefault(need.answers, []).append(need.id)
+    for tier, ids in left.items():
+        yield from _wrapped(f"NOT ENOUGH, as it takes --tier {tier}, for: {', '.join(ids)}.")
 
 
 def _wrapped(text: str) -> Iterator[str]:

@@ -1,9 +1,15 @@
 """What a user gets wrong is one line, before any work is done."""
 
+import contextlib
+import fcntl
 import gzip
 import json
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -44,6 +50,45 @@ def test_a_bundle_answers_no_other_question(options: tuple[str, ...]) -> None:
     assert done.stdout == ""
     expected = f"wwwm-doctor: {options[0]} asks a cluster; it cannot be given with --bundle\n"
     assert done.stderr == expected
+
+
+@pytest.mark.parametrize("code", ["DNS_UDP_FILTERED", "dns-udp-filtered"])
+@pytest.mark.parametrize("words", [("rbac", "--for"), ("check",)], ids=" ".join)
+def test_a_code_for_a_check_is_told_whose_it_is(words: tuple[str, ...], code: str) -> None:
+    done = doctor(*words, code)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "(DNS_UDP_FILTERED is a code, said by dns.udp-and-tcp); links: node" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def on_terminal(columns: int, *arguments: str) -> str:
+    """Run the command line on a terminal that is so wide."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    heard = b""
+    with subprocess.Popen(
+        [sys.executable, "-m", "doctor", *arguments], stdout=its, stdin=its, env=environment
+    ) as program:
+        os.close(its)
+        with contextlib.suppress(OSError):  # the terminal's end once nobody holds it
+            while found := os.read(ours, 65536):
+                heard += found
+        assert program.wait(60) == 0
+    os.close(ours)
+    return heard.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("columns", [80, 60, 300])
+@pytest.mark.parametrize("words", [("list",), ("explain", "webhook"), ("explain", "dns.running")])
+def test_a_page_fits_the_terminal(columns: int, words: tuple[str, ...]) -> None:
+    shown = on_terminal(columns, *words)
+    longest = max(map(len, shown.splitlines()))
+    # a command or a name is never broken
+    most = {80: 80, 60: 75, 300: 300}[columns]
+    assert longest <= most, shown
+    if words == ("list",):
+        assert len(doctor("list").stdout.splitlines()) < len(shown.splitlines())
 
 
 @pytest.mark.parametrize("option", ["--save", "--output"])

@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from checks import CHAIN
 from doctor.cli.main import cli
 from doctor.cli.main import rbac as command
+from doctor.cli.roles import needs
 from doctor.collect.rights import Scope, roles
+from doctor.contract import Check
 from doctor.engine.registry import select
 from doctor.evidence.tables import needs_of
 from doctor.model.rights import Rule, Tier
@@ -65,6 +67,29 @@ def test_what_is_printed_is_what_the_checks_need(
         (f"wwwm-doctor-{r.tier}", r.namespace): r.rules for r in roles(sources, tier, scope)
     }
     assert granted(documents(*words)) == expected
+
+
+@pytest.mark.parametrize("check", CHAIN, ids=lambda c: c.id)
+def test_a_page_names_the_roles_that_its_command_prints(check: Check) -> None:
+    """Those of the checks that are run with it count as well."""
+    said = needs(check, CHAIN)
+    printed = granted(documents("--tier", (said.all or said.more).value, "--for", check.id))
+    assert printed == {(f"wwwm-doctor-{r.tier}", r.namespace): r.rules for r in said.roles}
+    others = {c.link.value for c in select(CHAIN, [check.id]) if c.id != check.id}
+    assert set(said.crosses) == others
+    done = CliRunner().invoke(cli, ["explain", check.id], catch_exceptions=False)
+    page = " ".join(done.stdout.split())
+    assert f"rbac --tier {said.all or said.more} --for {check.id}`" in page
+    assert [r for role in said.roles for r in role.rules if f"- {role.tier}: {r}" not in page] == []
+
+
+def test_what_is_asked_of_too_low_a_tier_is_said() -> None:
+    left = "# NOT ENOUGH, as it takes --tier exec, for: webhook.reachable"
+    assert left in rbac("--tier", "read", "--for", "webhook.reachable")
+    crossed = rbac("--tier", "exec", "--for", "webhook.reachable").partition("NOT ENOUGH")[2]
+    assert "takes --tier probe, for: overlay.pod-to-pod" in crossed.partition("---")[0]
+    assert "NOT ENOUGH" not in rbac("--tier", "read", "--for", "node.ready")
+    assert "NOT ENOUGH" not in rbac("--tier", "host")
 
 
 def test_the_default_is_all_checks_with_probe_pods() -> None:
@@ -136,7 +161,10 @@ def test_a_mistake_is_one_line(words: tuple[str, ...], said: str) -> None:
 def test_a_check_says_what_it_needs() -> None:
     done = CliRunner().invoke(cli, ["explain", "webhook.reachable"], catch_exceptions=False)
     page = done.stdout.partition("\nNeeds\n")[2].partition("\nCodes\n")[0]
-    assert "Tier exec. `wwwm-doctor rbac --tier exec --for webhook.reachable`" in page
+    assert "Tier exec. The checks of what it crosses (node, flannel," in page
     assert "get, create pods/exec (core)" in page
     assert "validatingwebhookconfigurations" in page
-    assert "probe:" not in page
+    done = CliRunner().invoke(cli, ["explain", "node.ready"], catch_exceptions=False)
+    page = done.stdout.partition("\nNeeds\n")[2].partition("\nCodes\n")[0]
+    assert "Tier read. `wwwm-doctor rbac --tier read --for node.ready`" in page
+    assert "exec:" not in page

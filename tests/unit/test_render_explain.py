@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import msgspec
+
 from doctor.contract import Check, check
 from doctor.model.evidence import DnsFlows
 from doctor.model.finding import Code, Finding, Role
@@ -197,6 +199,16 @@ dns.udp-and-tcp  dns   CoreDNS answers over UDP and TCP from
 
 def test_the_list_stays_a_table_where_it_fits() -> None:
     assert list_checks(CHECKS, width=120) == list_checks(CHECKS)
+
+
+def test_what_a_check_crosses_is_part_of_what_it_needs() -> None:
+    crossing = msgspec.structs.replace(NEEDS, crosses=("node", "overlay"), all=Tier.PROBE)
+    words = " ".join(explain_check(udp_and_tcp, crossing).split())
+    assert (
+        "Tier read; with tier exec it says more. The checks of what it crosses (node, overlay) are "
+        "run with it: tier probe gives them all their evidence. `wwwm-doctor rbac --tier probe "
+        "--for dns.udp-and-tcp` prints the roles."
+    ) in words
 
 
 def test_a_third_party_check_cannot_write_escapes() -> None:

@@ -134,6 +134,13 @@ def test_a_tier_that_is_not_needed_is_said_to_be_so() -> None:
     assert "None of these" not in printed(Tier.HOST)
 
 
+def test_what_a_lower_tier_cannot_answer_is_said() -> None:
+    left = "NOT ENOUGH, as it takes --tier exec, for: webhook.reachable."
+    assert left in comments(printed(Tier.READ), Tier.READ)
+    assert "NOT ENOUGH" not in printed(Tier.EXEC)
+    assert "NOT ENOUGH" not in printed(Tier.HOST)
+
+
 def test_a_checks_name_stays_in_its_comment() -> None:
     odd = Needs("node.x\nkind: Secret\x1b[31m", Tier.READ, Tier.READ)
     text = render_roles(Printed(Tier.READ, (READ,), (odd,), "wd"))
