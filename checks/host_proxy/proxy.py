@@ -99,7 +99,7 @@ def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Itera
     """
     for through in targets.of(Purpose.TARGET, kind=FlowKind.HTTP):
         direct = _direct(through, proxy, vips)
-        if through.failure is Failure.CONNECTION_REFUSED and _at_proxy(through):
+        if _closed(through) and _at_proxy(through):
             if behind := [o for o in (*direct, *_answering(vips)) if o.served]:
                 yield _not_running(through, behind[0], proxy)
         elif direct and through.ok and not through.served and any(o.status for o in _good(direct)):
@@ -109,6 +109,11 @@ def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Itera
 
 
 # ---- through the proxy and past it --------------------------------------------------------------
+
+
+def _closed(o: Observation) -> bool:
+    """Say whether nothing listens: who answers a SYN by ICMP is a packet filter."""
+    return o.failure is Failure.CONNECTION_REFUSED and o.icmp is None
 
 
 def _at_proxy(o: Observation) -> bool:

@@ -27,6 +27,8 @@ def said(o: Observation) -> str:
     """Put into words what came back."""
     if o.failure is Failure.TIMEOUT:
         return "no answer"
+    if o.failure is Failure.CONNECTION_REFUSED and o.icmp:
+        return "connection refused by a packet filter"
     if o.failure:
         return told(o) or o.failure.value.replace("_", " ")
     return f"status {o.status}"

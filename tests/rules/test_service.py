@@ -271,6 +271,13 @@ CONNECTIONS = [
         "pod:shop/web-1:tcp/8080",
         flows=["backend@node:master>10.244.1.10:8080"],
     ),
+    Case(
+        "rejected by a filter",
+        probed(backend(pod()), dialled(None), dialled(Failure.HOST_PROHIBITED, on=CP)),
+        ["SERVICE_ENDPOINT_SILENT"],
+        ["give no answer on TCP 8080 to node master (a filter rejects it)"],
+        flows=["backend@node:master>10.244.1.10:8080"],
+    ),
 ]
 
 
