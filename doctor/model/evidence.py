@@ -236,16 +236,20 @@ class Mesh(Measured, frozen=True, kw_only=True):
     def loses(self, a: str, b: str) -> bool:
         """Say whether so many pings between two nodes are lost that three in a row may be.
 
-        That is some and not all: where one way none is answered, pings may be filtered. Of two
-        nodes that did not ping each other nothing is known.
+        That is some and not all of one flow: where none is answered, pings may be filtered, or the
+        way is broken. Of two nodes that did not ping each other nothing is known.
         """
-        between = [
+        return any(self._loses(p, {a, b}) for p in (Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE))
+
+    def _loses(self, purpose: Purpose, ends: set[str]) -> bool:
+        """Say it of the pings to the nodes, or of those to their pods."""
+        answered = [
             o
-            for o in self.of(Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE)
-            if o.ok and not o.flow.size and {o.flow.vantage.node, o.flow.subject} == {a, b}
+            for o in self.of(purpose)
+            if o.ok and not o.flow.size and {o.flow.vantage.node, o.flow.subject} == ends
         ]
-        lost, sent = sum(o.lost for o in between), sum(o.sent for o in between)
-        return sent > 0 and lost >= _LOSSY_SHARE * sent
+        lost, sent = sum(o.lost for o in answered), sum(o.sent for o in answered)
+        return bool(answered) and lost >= _LOSSY_SHARE * sent
 
 
 class Pings(Measured, frozen=True, kw_only=True):

@@ -101,6 +101,8 @@ HEARD: dict[str, list[float]] = {}
 an address six of them, then one a second, and what it keeps back would look like silence."""
 
 ERRORS_SECONDS, ERRORS_LEFT, MOST_ERRORS = 6.0, 2, 6
+KEPT_BACK_SECONDS = 3.0
+"""After this time a router that had none left may send three errors: two are what one trace asks of it."""
 
 
 class UnsentError(Exception):
@@ -472,20 +474,24 @@ class Path(Exchange):
         """Whether each SYN up to the end is answered, of those that were sent."""
         return all(ttl in self.hops for ttl in range(1, min(self.sent, self.end) + 1))
 
-    def next(self) -> Packet:
-        """Build the next SYN."""
+    def silent(self) -> list[int]:
+        """The times-to-live before the end of whose SYNs nothing was heard."""
+        return [ttl for ttl in range(1, self.end) if ttl not in self.hops]
+
+    def send(self, out: socket.socket, ttl: int) -> None:
+        """Send the SYN of a time-to-live."""
         from scapy.layers.inet import IP, TCP
 
-        self.sent += 1
-        return IP(
-            src=self.source, dst=self.request.address, ttl=self.sent, id=self.sent, flags="DF"
-        ) / TCP(
+        header = IP(src=self.source, dst=self.request.address, ttl=ttl, id=ttl, flags="DF")
+        syn = TCP(
             sport=self.port,
             dport=self.request.port,
             flags="S",
-            seq=(self.first + self.sent) % 2**32,
+            seq=(self.first + ttl) % 2**32,
             options=[("MSS", 1460)],
         )
+        self.sent = max(self.sent, ttl)
+        send(out, header / syn, self.request.address)
 
     def take(self, packet: IP, error: Icmp | None) -> None:
         """Take an answer to a SYN; the first to each counts."""
@@ -529,33 +535,60 @@ def let_routers_rest(until: float) -> None:
     time.sleep(max(0.0, begin - now))
 
 
-def trace(request: Request, until: float) -> dict[str, Any]:
+@contextlib.contextmanager
+def turn(until: float) -> Iterator[None]:
+    """Have the routers to oneself, when they have rested."""
+    if not TURN.acquire(timeout=max(0.0, until - time.monotonic())):
+        raise CutError
+    try:
+        let_routers_rest(until)
+        yield
+    finally:
+        TURN.release()
+
+
+def walk(path: Path, out: socket.socket, ear: socket.socket, until: float) -> None:
     """Send SYNs: one by one while they are answered, more at once in silence."""
+    burst = 1
+    while path.sent < path.end:
+        for _ in range(min(burst, path.end - path.sent)):
+            path.send(out, path.sent + 1)
+        path.listen(ear, min(until, time.monotonic() + HOP_WAIT))
+        burst = 1 if path.sent in path.hops else burst * 2
+
+
+def walk_again(path: Path, out: socket.socket, ear: socket.socket, until: float) -> None:
+    """Send once more what was met with silence, of a path that goes on behind it.
+
+    Its router may have kept an error back for others that it had sent us, for another program's even.
+    """
+    for ttl in path.silent():
+        path.send(out, ttl)
+    path.listen(ear, min(until, time.monotonic() + HOP_WAIT))
+    path.count_what_may_come()
+
+
+def trace(request: Request, until: float) -> dict[str, Any]:
+    """Follow SYNs to where they end."""
     with (
         port_kept(socket.SOCK_STREAM) as kept,
         sender() as out,
         capture(socket.IPPROTO_TCP, 2, port := kept.getsockname()[1]) as ear,
     ):
         path = Path(request, port)
-        if not TURN.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise CutError
-        try:
-            let_routers_rest(until)
-            burst = 1
-            while path.sent < path.end:
-                for _ in range(min(burst, path.end - path.sent)):
-                    send(out, path.next(), request.address)
-                path.listen(ear, min(until, time.monotonic() + HOP_WAIT))
-                burst = 1 if path.sent in path.hops else burst * 2
-        finally:
-            TURN.release()
+        with turn(until):
+            walk(path, out, ear, until)
         wait = HOP_WAIT if path.ends else LAST_WAIT
         path.listen(ear, min(until, time.monotonic() + wait))
         path.count_what_may_come()
+        if path.ends and path.silent():
+            time.sleep(max(0.0, min(KEPT_BACK_SECONDS, until - time.monotonic())))
+            with contextlib.suppress(CutError), turn(until):
+                walk_again(path, out, ear, until)
     if not path.ends and not path.complete() and time.monotonic() >= until:
         raise CutError
-    silent = {"answer": "", "source": "", "icmp": None}
-    return {"hops": [path.hops.get(t, {"ttl": t, **silent}) for t in range(1, path.end + 1)]}
+    nothing = {"answer": "", "source": "", "icmp": None}
+    return {"hops": [path.hops.get(t, {"ttl": t, **nothing}) for t in range(1, path.end + 1)]}
 
 
 class Echoes(Exchange):

@@ -46,8 +46,7 @@ def test_which_error_ended_a_connection(
 ) -> None:
     for kind in (FlowKind.TCP, FlowKind.TLS, FlowKind.DNS_TCP, FlowKind.HTTP):
         seen = see(network.near, kind, port)
-        assert (seen.failure, seen.icmp) == (failure, icmp)
-        assert (seen.seconds < 2.5, seen.lost) == (True, 0)
+        assert (seen.failure, seen.icmp, seen.lost) == (failure, icmp, 0)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,6 @@ def test_no_way_from_here(network: Network) -> None:
     for kind in (FlowKind.TCP, FlowKind.HTTP, FlowKind.DNS_UDP, FlowKind.DNS_TCP):
         seen = see(network.switch, kind, 80)
         assert (seen.failure, seen.lost) == (Failure.NETWORK_UNREACHABLE, 0)
-        assert seen.seconds < 1
 
 
 def test_what_this_machines_own_filter_refuses(network: Network) -> None:
@@ -140,9 +138,9 @@ def test_a_request_whose_first_syn_was_lost(network: Network) -> None:
         server.join()
     assert (seen.failure, seen.status, seen.lost) == (None, 200, 1)
     assert seen.phases is not None
-    assert 0.9 < seen.phases.connect < 2.9
+    assert seen.phases.connect > 0.9
     assert seen.phases.first_byte is not None
-    assert seen.phases.first_byte < 0.9
+    assert seen.phases.first_byte < seen.phases.connect
 
 
 @pytest.mark.parametrize(

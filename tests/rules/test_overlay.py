@@ -34,6 +34,7 @@ from tests.rules.factories import (
 )
 
 Fault = Callable[[str, str, str], bool]
+SAMPLES = 5
 ROUTED = flannel(backend="host-gw")
 INPUT = rule("-A INPUT -p udp -m udp --dport 8472 -j DROP", protocol="udp", port=8472)
 FORWARD = rule("-A FORWARD -s 10.244.0.0/16 -j DROP", narrow=True)
@@ -88,6 +89,14 @@ def _flow(kind: str, start: str, to: str, failure: Failure | None) -> Observatio
     return seen(Purpose.MESH, where, address, 8080, failure, subject=to)
 
 
+def _ping(purpose: Purpose, a: str, b: str, lost: int) -> Observation:
+    """Ping another node or a pod there, and lose some of five."""
+    address = (ADDRESSES if purpose is Purpose.UNDERLAY_SIZE else PODS)[b]
+    made = seen(purpose, vantage("node", a), address, 0, subject=b, kind=FlowKind.PING)
+    failure = Failure.TIMEOUT if lost == SAMPLES else None
+    return msgspec.structs.replace(made, sent=SAMPLES, lost=lost, failure=failure)
+
+
 def mesh(
     fault: Fault,
     under: Fault = nothing,
@@ -112,7 +121,13 @@ def mesh(
         for a, b in ways
         if a != b
     ]
-    return Mesh(observations=(*pods, *own), overlay=overlay)
+    pings = [
+        _ping(purpose, a, b, SAMPLES * silenced("node", a, b))
+        for purpose, silenced in ((Purpose.UNDERLAY_SIZE, under), (Purpose.MESH_SIZE, fault))
+        for a, b in ways
+        if a != b and "node" in kinds
+    ]
+    return Mesh(observations=(*pods, *own, *pings), overlay=overlay)
 
 
 def judge(
@@ -352,17 +367,10 @@ def test_two_faults_are_two_findings() -> None:
 
 
 def pinged(flows: Mesh, lost: int) -> Mesh:
-    """Ping pods of other nodes beside it, and lose some of five."""
-
-    def ping(a: str, b: str) -> Observation:
-        made = seen(
-            Purpose.MESH_SIZE, vantage("node", a), PODS[b], 0, subject=b, kind=FlowKind.PING
-        )
-        failure = Failure.TIMEOUT if lost == 5 else None
-        return msgspec.structs.replace(made, sent=5, lost=lost, failure=failure)
-
-    pings = tuple(ping(a, b) for a in NAMES for b in NAMES if a != b)
-    return msgspec.structs.replace(flows, observations=(*flows.observations, *pings))
+    """Have as many of the pings to pods of other nodes lost, whatever the fault."""
+    others = [o for o in flows.observations if o.flow.purpose is not Purpose.MESH_SIZE]
+    pings = [_ping(Purpose.MESH_SIZE, a, b, lost) for a in NAMES for b in NAMES if a != b]
+    return msgspec.structs.replace(flows, observations=(*others, *pings))
 
 
 @pytest.mark.parametrize("lost", [0, 1, 5])

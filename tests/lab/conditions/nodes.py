@@ -224,7 +224,8 @@ CONDITIONS: Final = (
         name=NOT_READY,
         story="The kubelet of a worker is silent, and the control plane has given the node up.",
         finds=frozenset({"NODE_NOT_READY"}),
-        says=_name,
+        # not that a pod there did not start: none is tried, so none is waited for
+        says=lambda lab: (last(lab).fqdn, "the node is not Ready"),
         inject=_inject_stopped,
         settled=_settled_not_ready,
         heal=_heal_stopped,
