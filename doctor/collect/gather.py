@@ -25,7 +25,6 @@ from doctor.collect.flows_site import plan_traces
 from doctor.collect.kube import Api
 from doctor.collect.node_facts import most_bytes, read_by_kube_proxy, read_node
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
-from doctor.collect.proxy_host import is_local
 from doctor.collect.reading import read_api
 from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, unseen
@@ -39,7 +38,7 @@ from doctor.model.rights import Rights
 from doctor.model.verdict import Gap
 from doctor.probe.machine import observe
 from doctor.probe.packet_child import observe_packets
-from doctor.probe.route import interface_towards
+from doctor.probe.route import interface_towards, is_local
 
 __all__ = ["Options", "gather"]
 

@@ -15,13 +15,14 @@ from doctor.collect.flows_site import (
     plan_targets,
     plan_upstreams,
 )
-from doctor.collect.proxy_host import find_proxy, is_local
+from doctor.collect.proxy_host import find_proxy
 from doctor.collect.shells import LocalShell, Shell, SshShell
 from doctor.collect.stations import measure, unseen
 from doctor.evidence.tables import Source, Tables, Wave
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.target import parse_target
 from doctor.probe.machine import observe, resolvers
+from doctor.probe.route import is_local
 
 __all__ = ["Places", "visit"]
 
