@@ -21,7 +21,7 @@ from doctor.collect.access import may_exec, may_probe
 from doctor.collect.flow import MACHINE, Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
-from doctor.collect.flows_site import plan_traces
+from doctor.collect.flows_site import left_out, plan_traces
 from doctor.collect.kube import Api
 from doctor.collect.node_facts import most_bytes, read_by_kube_proxy, read_node
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
@@ -248,6 +248,7 @@ def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
         outside=run.places.outside,
         segments=_segments(run.world()),
     )
+    run.records.extend(left_out(stage.tables, run.needs - {Wave.TARGET}))
     run.options.note("sending probes")
     seen = _measure(run, shells, plan(stage))
     _measure(run, shells, plan_egress(stage, seen))

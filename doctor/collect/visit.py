@@ -10,6 +10,7 @@ from doctor.bundle.schema import FlowRecord, ProxyRecord, Record
 from doctor.collect.deadline import Deadline
 from doctor.collect.flow import is_address
 from doctor.collect.flows_site import (
+    left_out,
     plan_handshakes,
     plan_names,
     plan_targets,
@@ -69,6 +70,7 @@ def visit(tables: Tables, needs: frozenset[Source], places: Places) -> list[Reco
     asked, later = _in_time([*flows, *plan_handshakes(flows), *names], deadline)
     seen = [*named, *asked]
     records: list[Record] = [FlowRecord(observation=o) for o in seen]
+    records += left_out(tables, [Wave.TARGET])
     records += unseen(str(places.here.vantage), ((f, deadline.reason) for f in (*late, *later)))
     if Wave.PROXY in needs and given:
         records += _behind(tables, flows, places)
