@@ -56,7 +56,7 @@ def url(targets: TargetFlows) -> Iterator[Finding]:
     """Do what a visitor does, from this machine.
 
     What it looks at:
-        Each URL: its name is resolved, and the page is asked for.
+        Each URL: its name is resolved, and the page is asked for at each address that it has.
 
     Why it matters:
         This is what the visitor sees; all other checks say why.
@@ -177,11 +177,16 @@ def _not_served(o: Observation, targets: TargetFlows) -> Finding:
     flow = o.flow
     place = f" at {flow.address}:{flow.port}" if flow.address else ""
     by = f" from {o.server}" if o.server else ""
+    others = [
+        w for w in targets.of(Purpose.TARGET, kind=FlowKind.HTTP, subject=flow.subject) if w.served
+    ]
     return Finding(
         code=URL_NOT_SERVED,
-        title=f"{flow.subject} is not served to this machine: {said(o)}{by}{place}" + _way(way),
+        title=f"{flow.subject} is not served to this machine: {said(o)}{by}{place}"
+        + _elsewhere(others)
+        + _way(way),
         hop=hop_of(o),
-        evidence=ids([o, *way]),
+        evidence=ids([o, *others, *way]),
         flows=ids([o]),
         remediation=(
             mend(
@@ -192,6 +197,12 @@ def _not_served(o: Observation, targets: TargetFlows) -> Finding:
         ),
         falsifier=f"{flow.subject} is served",
     )
+
+
+def _elsewhere(others: list[Observation]) -> str:
+    """Say at which other addresses of the same name the URL is served."""
+    places = and_list(f"{o.flow.address}:{o.flow.port}" for o in others)
+    return f", while {places} serves it" if places else ""
 
 
 def _way(traces: list[Observation]) -> str:

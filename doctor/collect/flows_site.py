@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Iterator
 
 from doctor.bundle.schema import GapRecord
-from doctor.collect.flow import MACHINE, MOST_VANTAGES, Stage, flow, is_address, on_link, some
+from doctor.collect.flow import (
+    MACHINE,
+    MOST_VANTAGES,
+    Stage,
+    flow,
+    is_address,
+    is_ipv4,
+    on_link,
+    some,
+)
 from doctor.evidence.tables import Source, Tables, Wave, tables_of
 from doctor.model.evidence import Ingresses, LoadBalancers, NodeNetworks
 from doctor.model.failure import Failure
@@ -13,10 +22,12 @@ from doctor.model.target import Target, parse_target
 from doctor.model.verdict import Gap
 
 __all__ = [
+    "MOST_ADDRESSES",
     "MOST_DERIVED",
     "derived_targets",
     "ingress",
     "left_out",
+    "not_asked",
     "plan_handshakes",
     "plan_names",
     "plan_targets",
@@ -28,6 +39,9 @@ __all__ = [
 MOST_DERIVED = 16
 """So many hosts of Ingresses, and so many Services with an address, are asked when no URL is given:
 each that is out of reach costs a worker four seconds."""
+
+MOST_ADDRESSES = 4
+"""At so many addresses of its name a URL is asked."""
 
 _HTTP_PORT = 80
 _DNS_PORT = 53
@@ -142,19 +156,39 @@ def left_out(tables: Tables, waves: Iterable[Source]) -> Iterator[GapRecord]:
 
 
 def plan_targets(tables: Tables, resolved: dict[str, tuple[str, ...]]) -> tuple[Flow, ...]:
-    """What a visitor does: ask each URL at the address that its name resolves to.
+    """What a visitor does: ask each URL at the addresses that its name resolves to.
 
     Args:
         tables: Evidence so far.
-        resolved: Addresses by host, for the URLs that were asked for.
+        resolved: IPv4 addresses by host, in the resolver's order, for the URLs that were asked for.
     """
     given = tables.world.bundle.question.targets
     pairs = (
-        [(t, a) for t in given for a in resolved.get(t.host, ())[:1]]
+        [(t, a) for t in given for a in resolved.get(t.host, ())[:MOST_ADDRESSES]]
         if given
         else list(derived_targets(tables))
     )
     return tuple(_request(Purpose.TARGET, MACHINE, t, address, t.port) for t, address in pairs)
+
+
+def not_asked(named: Iterable[Observation]) -> Iterator[GapRecord]:
+    """Say at which addresses of their names URLs are not asked.
+
+    Args:
+        named: What the names of the URLs resolve to.
+    """
+    for o in named:
+        fourth = [a for a in o.answers if is_ipv4(a)]
+        missing = fourth[MOST_ADDRESSES:] or [a for a in o.answers if a not in fourth]
+        if missing:
+            why = f"no more than {MOST_ADDRESSES} addresses of a name are asked"
+            gap = Gap(
+                needs=f"requests for {o.flow.subject} at {', '.join(missing[:MOST_ADDRESSES])}"
+                + (f" and {len(missing) - MOST_ADDRESSES} more" * (len(missing) > MOST_ADDRESSES)),
+                reason=why if fourth else "the name has IPv6 addresses only; IPv6 is not measured",
+                essential=not fourth,
+            )
+            yield GapRecord(gap=gap, tables=tables_of([Purpose.TARGET]))
 
 
 def plan_names(targets: tuple[Target, ...], resolvers: tuple[str, ...]) -> tuple[Flow, ...]:

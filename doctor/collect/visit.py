@@ -6,9 +6,10 @@ from collections.abc import Iterable
 import msgspec
 
 from doctor.bundle.schema import FlowRecord, ProxyRecord, Record
-from doctor.collect.flow import is_address
+from doctor.collect.flow import is_address, is_ipv4
 from doctor.collect.flows_site import (
     left_out,
+    not_asked,
     plan_handshakes,
     plan_names,
     plan_targets,
@@ -62,12 +63,14 @@ def visit(tables: Tables, needs: frozenset[Source], places: Places) -> list[Reco
     deadline = places.here.deadline
     resolving = [_resolve(t.host, t.url) for t in given]
     named, late = observe_all(resolving, deadline)
-    flows = plan_targets(tables, {o.flow.name: o.answers for o in named})
+    addresses = {o.flow.name: tuple(a for a in o.answers if is_ipv4(a)) for o in named}
+    flows = plan_targets(tables, addresses)
     unnamed = {o.flow.name for o in named if not o.ok}
     names = plan_names(tuple(t for t in given if t.host in unnamed), resolvers())
     asked, later = observe_all([*flows, *plan_handshakes(flows), *names], deadline)
     seen = [*named, *asked]
     records: list[Record] = [FlowRecord(observation=o) for o in seen]
+    records += not_asked(named)
     records += left_out(tables, [Wave.TARGET])
     records += unseen(str(places.here.vantage), ((f, deadline.reason) for f in (*late, *later)))
     if Wave.PROXY in needs and given:
@@ -127,7 +130,7 @@ def _addresses(host: str, shell: Shell) -> tuple[str, ...]:
     """Resolve a host as the proxy's own machine does."""
     if isinstance(shell, LocalShell):
         seen, _ = observe_all([_resolve(host, host)], shell.deadline)
-        return tuple(a for o in seen for a in o.answers)
+        return tuple(a for o in seen for a in o.answers if is_ipv4(a))
     said = shell.run(f"getent ahostsv4 -- {shlex.quote(host)}", _LOOK_UP_SECONDS)
     words = (line.split()[0] for line in said.stdout.splitlines() if line.split())
     return tuple(dict.fromkeys(w for w in words if is_address(w)))

@@ -165,6 +165,18 @@ def resolved(failure: Failure | None) -> Observation:
     )
 
 
+OTHER = "198.51.100.99"
+
+
+def at(address: str, status: int = 0, failure: Failure | None = None) -> Observation:
+    """Ask as a visitor does, at another address of the name."""
+    found = target(status, failure, there=())
+    return msgspec.structs.replace(
+        found,
+        flow=msgspec.structs.replace(found.flow, id=f"target-{address}", address=address),
+    )
+
+
 UNSERVED, UNNAMED = ["URL_NOT_SERVED"], ["URL_NAME_UNRESOLVED"]
 NXDOMAIN = resolved(Failure.DNS_NXDOMAIN)
 
@@ -174,6 +186,8 @@ VISITS = [
     Case("credentials wanted", (visit(target(401)),)),
     Case("not found", (NOT_FOUND,), UNSERVED, [URL, "status 404", f"{HERE}:8080"], PLACE, flows=[target().flow.id]),
     Case("no answer", (visit(target(failure=TIMEOUT)),), UNSERVED, ["no answer"], flows=[target().flow.id]),
+    Case("one of two addresses is dead", (visit(resolved(None), target(200), at(OTHER, failure=TIMEOUT)),), UNSERVED, ["no answer", f"{OTHER}:8080, while {HERE}:8080 serves it"], flows=[f"target-{OTHER}"]),
+    Case("both addresses serve", (visit(resolved(None), target(200), at(OTHER, 200)),)),
     Case("our own failure", (visit(target(failure=Failure.PERMISSION_DENIED)),)),
     Case("derived and silent", (visit(target(failure=TIMEOUT), derived=True),)),
     Case("derived and no network", (visit(target(failure=Failure.NETWORK_UNREACHABLE), derived=True),)),

@@ -12,8 +12,10 @@ from doctor.collect.flow import MACHINE, Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
 from doctor.collect.flows_site import (
+    MOST_ADDRESSES,
     MOST_DERIVED,
     left_out,
+    not_asked,
     plan_handshakes,
     plan_names,
     plan_targets,
@@ -310,12 +312,39 @@ URL = "http://Shop.Example:8080/a?b=1"
 
 def test_targets_are_asked_at_the_address_that_the_name_has() -> None:
     tables = stage(urls=(URL, "http://other.example/")).tables
-    (flow,) = plan_targets(tables, {"shop.example": ("198.51.100.7", "198.51.100.8")})
+    (flow,) = plan_targets(tables, {"shop.example": ("198.51.100.7",)})
     assert (flow.address, flow.port, flow.path) == ("198.51.100.7", 8080, "/a?b=1")
     assert (flow.name, flow.subject) == ("shop.example:8080", URL)
     (past,) = plan_upstreams(tables, (flow,), (("192.0.2.5", 81),), MACHINE)
     assert (past.purpose, past.address, past.port) == (Purpose.UPSTREAM, "192.0.2.5", 81)
     assert past.name == flow.name
+
+
+def resolved(*answers: str) -> Observation:
+    """Resolve the URL's name."""
+    asked = Flow("r", Purpose.TARGET, MACHINE, FlowKind.RESOLVE, "", 0, "shop.example", "", URL)
+    return Observation(flow=asked, failure=None, seconds=0.1, answers=answers)
+
+
+def test_each_address_of_a_name_is_asked_up_to_a_bound() -> None:
+    tables = stage(urls=(URL,)).tables
+    answers = tuple(f"198.51.100.{n}" for n in (9, 7, 8, 6, 5, 4))
+    asked = plan_targets(tables, {"shop.example": answers})
+    assert [f.address for f in asked] == list(answers[:MOST_ADDRESSES])
+    assert len({f.id for f in asked}) == MOST_ADDRESSES
+    (left,) = not_asked([resolved(*answers)])
+    assert left.gap.needs == f"requests for {URL} at 198.51.100.5, 198.51.100.4"
+    assert (left.gap.essential, left.tables) == (False, ("TargetFlows",))
+    assert list(not_asked([resolved(*answers[:MOST_ADDRESSES])])) == []
+
+
+def test_a_name_with_ipv6_alone_is_not_measured_and_that_is_said() -> None:
+    (left,) = not_asked([resolved("2001:db8::1")])
+    assert left.gap.needs == f"requests for {URL} at 2001:db8::1"
+    assert left.gap.reason == "the name has IPv6 addresses only; IPv6 is not measured"
+    assert left.gap.essential
+    (left,) = not_asked([resolved(*(f"2001:db8::{n}" for n in range(1, 7)))])
+    assert left.gap.needs.endswith("2001:db8::4 and 2 more")
 
 
 def front() -> tuple[Item, ...]:

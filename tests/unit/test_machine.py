@@ -255,6 +255,19 @@ def test_a_name_that_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert observe(flow(FlowKind.RESOLVE)).answers == ("192.0.2.2", "192.0.2.1")
 
 
+def test_a_name_with_ipv6_alone_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(_name: str, _port: None, family: int, *_: object) -> list[tuple[object, ...]]:
+        if family == socket.AF_INET:
+            raise socket.gaierror(socket.EAI_ADDRFAMILY, "no address of this family")
+        return [(family, 1, 6, "", ("2001:db8::1", 0, 0, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    seen = observe(flow(FlowKind.RESOLVE))
+    assert (seen.failure, seen.answers) == (None, ("2001:db8::1",))
+    monkeypatch.undo()
+    assert observe(flow(FlowKind.RESOLVE, name="::1")).answers == ("::1",)
+
+
 @pytest.mark.parametrize("name", ["a" * 70 + ".invalid", "a..invalid"])
 def test_a_name_that_cannot_be_one(name: str) -> None:
     assert observe(flow(FlowKind.RESOLVE, name=name)).failure is Failure.DNS_NXDOMAIN
