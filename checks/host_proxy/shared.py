@@ -33,6 +33,8 @@ def said(o: Observation) -> str:
     }
     if o.failure:
         return words.get(o.failure, o.failure.value.replace("_", " "))
+    if o.looping:
+        return f"status {o.status}, a redirect that leads round in circles, to {o.location}"
     return f"status {o.status}"
 
 

@@ -62,11 +62,12 @@ def url(targets: TargetFlows) -> Iterator[Finding]:
         This is what the visitor sees; all other checks say why.
 
     What proves it:
-        The name resolves to nothing; or no answer comes, or one with status 404 or 5xx. The latter
-        is a symptom, whose cause lies further down the path.
+        The name resolves to nothing; or no answer comes, or one with status 404 or 5xx, or
+        a redirect that leads back to what was asked before. All but the first are symptoms, whose cause lies further down the path.
 
     Look-alikes:
-        Redirects and requests for credentials are answers. Without --url, this machine need not
+        Redirects that lead on, also such as set a cookie first, and requests for credentials are
+        answers. Without --url, this machine need not
         know the name nor have a way to the load balancer's address, and the application need
         not have a page at the path of its rule: then silence and 404 are no findings.
 
@@ -164,7 +165,8 @@ def _excused(o: Observation, targets: TargetFlows) -> bool:
     """Say whether a failure means nothing, as nobody asked for this URL."""
     failure = o.failure
     silent = failure is not None and (failure.silent or failure is Failure.NETWORK_UNREACHABLE)
-    return targets.derived and (silent or (o.ok and o.status not in GATEWAY))
+    answered = o.ok and o.status not in GATEWAY and not o.looping
+    return targets.derived and (silent or answered)
 
 
 def _not_served(o: Observation, targets: TargetFlows) -> Finding:

@@ -177,6 +177,11 @@ def at(address: str, status: int = 0, failure: Failure | None = None) -> Observa
     )
 
 
+def circling() -> Observation:
+    """Be sent to where the request came from."""
+    return msgspec.structs.replace(target(308), looping=True, location=URL)
+
+
 UNSERVED, UNNAMED = ["URL_NOT_SERVED"], ["URL_NAME_UNRESOLVED"]
 NXDOMAIN = resolved(Failure.DNS_NXDOMAIN)
 
@@ -187,6 +192,8 @@ VISITS = [
     Case("not found", (NOT_FOUND,), UNSERVED, [URL, "status 404", f"{HERE}:8080"], PLACE, flows=[target().flow.id]),
     Case("no answer", (visit(target(failure=TIMEOUT)),), UNSERVED, ["no answer"], flows=[target().flow.id]),
     Case("one of two addresses is dead", (visit(resolved(None), target(200), at(OTHER, failure=TIMEOUT)),), UNSERVED, ["no answer", f"{OTHER}:8080, while {HERE}:8080 serves it"], flows=[f"target-{OTHER}"]),
+    Case("a redirect in circles", (visit(circling()),), UNSERVED, ["leads round in circles"], flows=[target().flow.id]),
+    Case("a redirect in circles, derived", (visit(circling(), derived=True),), UNSERVED, flows=[target().flow.id]),
     Case("both addresses serve", (visit(resolved(None), target(200), at(OTHER, 200)),)),
     Case("our own failure", (visit(target(failure=Failure.PERMISSION_DENIED)),)),
     Case("derived and silent", (visit(target(failure=TIMEOUT), derived=True),)),
