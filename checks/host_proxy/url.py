@@ -63,7 +63,8 @@ def url(targets: TargetFlows) -> Iterator[Finding]:
 
     What proves it:
         The name resolves to nothing; or no answer comes, or one with status 404 or 5xx, or
-        a redirect that leads back to what was asked before. All but the first are symptoms, whose cause lies further down the path.
+        a redirect that leads back to what was asked before. All but the first are symptoms, whose
+        cause lies further down the path.
 
     Look-alikes:
         Redirects that lead on, also such as set a cookie first, and requests for credentials are

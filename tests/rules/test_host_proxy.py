@@ -87,6 +87,11 @@ def visit(*found: Observation, derived: bool = False) -> TargetFlows:
     return TargetFlows(observations=found, urls=(URL,), derived=derived)
 
 
+def circling() -> Observation:
+    """Be sent to where the request came from."""
+    return msgspec.structs.replace(target(308), looping=True, location=URL)
+
+
 LOST, ALTERS = ["PROXY_HOST_HEADER_LOST"], ["PROXY_ALTERS_REQUEST"]
 DENIED, UNREACHED = ["PROXY_CONNECT_DENIED"], ["PROXY_UPSTREAM_UNREACHABLE"]
 WRONG, STOPPED = ["PROXY_UPSTREAM_WRONG_PORT"], ["PROXY_NOT_RUNNING"]
@@ -100,7 +105,11 @@ ITSELF = msgspec.structs.replace(
     target(200), flow=msgspec.structs.replace(target().flow, purpose=Purpose.UPSTREAM)
 )
 
+SENT_ON = (msgspec.structs.replace(past(308)[0], location=URL),)
+
 THROUGH = [
+    Case("in circles, past it as well", (proxy(server("$host"), past=SENT_ON), visit(circling()), None)),
+    Case("in circles only through it", (proxy(server("$host"), past=OK), visit(circling()), None), ALTERS, ["308 through nginx", "200 past it"]),
     Case("healthy", (proxy(server("$host"), past=OK), visit(target(200)), None)),
     Case("Host lost, but served", (proxy(server(), past=OK), visit(target(200)), None)),
     Case("not found past it, too", (proxy(server(), past=past(404)), NOT_FOUND, None)),
@@ -175,11 +184,6 @@ def at(address: str, status: int = 0, failure: Failure | None = None) -> Observa
         found,
         flow=msgspec.structs.replace(found.flow, id=f"target-{address}", address=address),
     )
-
-
-def circling() -> Observation:
-    """Be sent to where the request came from."""
-    return msgspec.structs.replace(target(308), looping=True, location=URL)
 
 
 UNSERVED, UNNAMED = ["URL_NOT_SERVED"], ["URL_NAME_UNRESOLVED"]
