@@ -102,8 +102,8 @@ def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Itera
         if _closed(through) and _at_proxy(through):
             if behind := [o for o in (*direct, *_answering(vips)) if o.served]:
                 yield _not_running(through, behind[0], proxy)
-        elif direct and through.ok and not through.served and any(o.status for o in _good(direct)):
-            yield _altered(through, _good(direct), proxy)
+        elif through.ok and not through.served and (good := _better(through, direct)):
+            yield _altered(through, good, proxy)
         elif direct and _stuck(through) and all(o.failure not in (None, *OURS) for o in direct):
             yield _unreachable(through, direct, proxy, _answering(vips))
 
@@ -130,9 +130,15 @@ def _direct(through: Observation, proxy: Proxy, vips: VipFlows | None) -> list[O
     return [o for o in same if (o.flow.address, o.flow.port) != place]
 
 
-def _good(direct: Iterable[Observation]) -> list[Observation]:
-    """Keep what is served past the proxy."""
-    return [o for o in direct if o.served]
+def _better(through: Observation, direct: Iterable[Observation]) -> list[Observation]:
+    """Keep what is served past the proxy, unless it is the same redirect, followed from there."""
+    return [
+        o
+        for o in direct
+        if o.served
+        and o.status
+        and not (through.looping and (o.status, o.location) == (through.status, through.location))
+    ]
 
 
 def _answering(vips: VipFlows | None) -> list[Observation]:

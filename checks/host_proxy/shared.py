@@ -31,6 +31,8 @@ def said(o: Observation) -> str:
         return "connection refused by a packet filter"
     if o.failure:
         return told(o) or o.failure.value.replace("_", " ")
+    if o.looping:
+        return f"status {o.status}, a redirect that leads round in circles, to {o.location}"
     return f"status {o.status}"
 
 

@@ -56,17 +56,19 @@ def url(targets: TargetFlows) -> Iterator[Finding]:
     """Do what a visitor does, from this machine.
 
     What it looks at:
-        Each URL: its name is resolved, and the page is asked for.
+        Each URL: its name is resolved, and the page is asked for at each address that it has.
 
     Why it matters:
         This is what the visitor sees; all other checks say why.
 
     What proves it:
-        The name resolves to nothing; or no answer comes, or one with status 404 or 5xx. The latter
-        is a symptom, whose cause lies further down the path.
+        The name resolves to nothing; or no answer comes, or one with status 404 or 5xx, or
+        a redirect that leads back to what was asked before. All but the first are symptoms, whose
+        cause lies further down the path.
 
     Look-alikes:
-        Redirects and requests for credentials are answers. Without --url, this machine need not
+        Redirects that lead on, also such as set a cookie first, and requests for credentials are
+        answers. Without --url, this machine need not
         know the name nor have a way to the load balancer's address, and the application need
         not have a page at the path of its rule: then silence and 404 are no findings.
 
@@ -163,7 +165,8 @@ _CERTIFICATES = {
 def _excused(o: Observation, targets: TargetFlows) -> bool:
     """Say whether a failure means nothing, as nobody asked for this URL."""
     silent = o.failure is not None and o.failure.unanswered
-    return targets.derived and (silent or (o.ok and o.status not in GATEWAY))
+    answered = o.ok and o.status not in GATEWAY and not o.looping
+    return targets.derived and (silent or answered)
 
 
 def _not_served(o: Observation, targets: TargetFlows) -> Finding:
@@ -176,11 +179,16 @@ def _not_served(o: Observation, targets: TargetFlows) -> Finding:
     flow = o.flow
     place = f" at {flow.address}:{flow.port}" if flow.address else ""
     by = f" from {o.server}" if o.server else ""
+    others = [
+        w for w in targets.of(Purpose.TARGET, kind=FlowKind.HTTP, subject=flow.subject) if w.served
+    ]
     return Finding(
         code=URL_NOT_SERVED,
-        title=f"{flow.subject} is not served to this machine: {said(o)}{by}{place}" + _way(way),
+        title=f"{flow.subject} is not served to this machine: {said(o)}{by}{place}"
+        + _elsewhere(others)
+        + _way(way),
         hop=hop_of(o),
-        evidence=ids([o, *way]),
+        evidence=ids([o, *others, *way]),
         flows=ids([o]),
         remediation=(
             mend(
@@ -191,6 +199,12 @@ def _not_served(o: Observation, targets: TargetFlows) -> Finding:
         ),
         falsifier=f"{flow.subject} is served",
     )
+
+
+def _elsewhere(others: list[Observation]) -> str:
+    """Say at which other addresses of the same name the URL is served."""
+    places = and_list(f"{o.flow.address}:{o.flow.port}" for o in others)
+    return f", while {places} serves it" if places else ""
 
 
 def _way(traces: list[Observation]) -> str:

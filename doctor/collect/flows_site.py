@@ -2,16 +2,31 @@
 
 from collections.abc import Iterable, Iterator
 
-from doctor.collect.flow import MACHINE, MOST_VANTAGES, Stage, flow, is_address, on_link, some
-from doctor.evidence.tables import Tables
+from doctor.bundle.schema import GapRecord
+from doctor.collect.flow import (
+    MACHINE,
+    MOST_VANTAGES,
+    Stage,
+    flow,
+    is_address,
+    is_ipv4,
+    on_link,
+    some,
+)
+from doctor.evidence.tables import Source, Tables, Wave, tables_of
 from doctor.model.evidence import Ingresses, LoadBalancers, NodeNetworks
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.kube import Service
 from doctor.model.target import Target, parse_target
+from doctor.model.verdict import Gap
 
 __all__ = [
+    "MOST_ADDRESSES",
+    "MOST_DERIVED",
     "derived_targets",
     "ingress",
+    "left_out",
+    "not_asked",
     "plan_handshakes",
     "plan_names",
     "plan_targets",
@@ -19,6 +34,13 @@ __all__ = [
     "plan_upstreams",
     "vip",
 ]
+
+MOST_DERIVED = 16
+"""So many hosts of Ingresses, and so many Services with an address, are asked when no URL is given:
+each that is out of reach costs a worker four seconds."""
+
+MOST_ADDRESSES = 4
+"""At so many addresses of its name a URL is asked."""
 
 _HTTP_PORT = 80
 _DNS_PORT = 53
@@ -30,7 +52,7 @@ def vip(stage: Stage) -> Iterator[Flow]:
     """Who owns the VIP, asked of the segment; and TCP to it from this machine."""
     table = stage.tables.get(LoadBalancers)
     networks = stage.tables.get(NodeNetworks)
-    for service in _wanted(table):
+    for service in _wanted(table)[:MOST_DERIVED]:
         for vip in service.vips:
             yield from _arp(stage, networks, vip, table.announcer(service))
             yield from _arp_here(stage, vip)
@@ -40,8 +62,9 @@ def vip(stage: Stage) -> Iterator[Flow]:
 
 
 def _wanted(table: LoadBalancers) -> list[Service]:
-    """Return the Services of interest that have an address."""
-    return [s for s in table.services if s.key in table.wanted and s.vips]
+    """Return the Services of interest that have an address, by their names."""
+    found = [s for s in table.services if s.key in table.wanted and s.vips]
+    return sorted(found, key=lambda s: s.key)
 
 
 def _arp(stage: Stage, networks: NodeNetworks, vip: str, announcer: str) -> Iterator[Flow]:
@@ -76,33 +99,89 @@ def _arp_here(stage: Stage, vip: str) -> Iterator[Flow]:
 
 
 def derived_targets(tables: Tables) -> tuple[tuple[Target, str], ...]:
-    """Derive targets from the Ingress hosts, each with the load balancer address to dial."""
+    """Derive targets from the Ingress hosts, each with the load balancer address to dial.
+
+    Of many, it is the first hosts of all Ingresses before the second ones of any.
+    """
     table = tables.get(Ingresses)
     services = tables.world.services
     vips = [v for c in table.controllers for k in c.services for v in services[k].vips]
-    names = dict.fromkeys(
-        r.host.lower()
-        for i in table.items
-        for r in i.spec.rules or ()
-        if r.host and not r.host.startswith("*")
+    hosts = _hosts(table)[:MOST_DERIVED]
+    return tuple((parse_target(f"http://{h}/"), vips[0]) for h in hosts) if vips else ()
+
+
+def _hosts(table: Ingresses) -> list[str]:
+    """List the hosts that Ingresses are for, each once."""
+    ranked = sorted(
+        (
+            (place, f"{i.namespace}/{i.name}", r.host.lower())
+            for i in table.items
+            for place, r in enumerate(i.spec.rules or ())
+            if r.host and not r.host.startswith("*")
+        ),
+        key=lambda found: found[:2],
     )
-    return tuple((parse_target(f"http://{h}/"), vips[0]) for h in names) if vips else ()
+    return list(dict.fromkeys(host for _, _, host in ranked))
 
 
-def plan_targets(tables: Tables, resolved: dict[str, tuple[str, ...]]) -> tuple[Flow, ...]:
-    """What a visitor does: ask each URL at the address that its name resolves to.
+def left_out(tables: Tables, waves: Iterable[Source]) -> Iterator[GapRecord]:
+    """Say what is not asked, as there is too much of it.
 
     Args:
         tables: Evidence so far.
-        resolved: Addresses by host, for the URLs that were asked for.
+        waves: What is wanted.
+    """
+    hosts = 0 if tables.world.bundle.question.targets else len(_hosts(tables.get(Ingresses)))
+    vips = len(_wanted(tables.get(LoadBalancers))) if Wave.VIP in waves else 0
+    for wave, purpose, count, what in (
+        (Wave.TARGET, Purpose.TARGET, hosts, "Ingress hosts"),
+        (Wave.INGRESS, Purpose.INGRESS, hosts, "Ingress hosts"),
+        (Wave.VIP, Purpose.VIP, vips, "Services of type LoadBalancer"),
+    ):
+        more = count - MOST_DERIVED
+        if wave in waves and more > 0:
+            gap = Gap(
+                needs=f"{purpose} probes of the other {more} of {count} {what}",
+                reason=f"no more than {MOST_DERIVED} are asked in one run; --url names others",
+                essential=False,
+            )
+            yield GapRecord(gap=gap, tables=tables_of([purpose]))
+
+
+def plan_targets(tables: Tables, resolved: dict[str, tuple[str, ...]]) -> tuple[Flow, ...]:
+    """What a visitor does: ask each URL at the addresses that its name resolves to.
+
+    Args:
+        tables: Evidence so far.
+        resolved: IPv4 addresses by host, in the resolver's order, for the URLs that were asked for.
     """
     given = tables.world.bundle.question.targets
     pairs = (
-        [(t, a) for t in given for a in resolved.get(t.host, ())[:1]]
+        [(t, a) for t in given for a in resolved.get(t.host, ())[:MOST_ADDRESSES]]
         if given
         else list(derived_targets(tables))
     )
     return tuple(_request(Purpose.TARGET, MACHINE, t, address, t.port) for t, address in pairs)
+
+
+def not_asked(named: Iterable[Observation]) -> Iterator[GapRecord]:
+    """Say at which addresses of their names URLs are not asked.
+
+    Args:
+        named: What the names of the URLs resolve to.
+    """
+    for o in named:
+        fourth = [a for a in o.answers if is_ipv4(a)]
+        missing = fourth[MOST_ADDRESSES:] or [a for a in o.answers if a not in fourth]
+        if missing:
+            why = f"no more than {MOST_ADDRESSES} addresses of a name are asked"
+            gap = Gap(
+                needs=f"requests for {o.flow.subject} at {', '.join(missing[:MOST_ADDRESSES])}"
+                + (f" and {len(missing) - MOST_ADDRESSES} more" * (len(missing) > MOST_ADDRESSES)),
+                reason=why if fourth else "the name has IPv6 addresses only; IPv6 is not measured",
+                essential=not fourth,
+            )
+            yield GapRecord(gap=gap, tables=tables_of([Purpose.TARGET]))
 
 
 def plan_names(targets: tuple[Target, ...], resolvers: tuple[str, ...]) -> tuple[Flow, ...]:

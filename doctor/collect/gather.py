@@ -21,11 +21,11 @@ from doctor.collect.access import may_exec, may_probe
 from doctor.collect.flow import MACHINE, Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
-from doctor.collect.flows_site import plan_traces
+from doctor.collect.flows_site import left_out, plan_traces
+from doctor.collect.here import observe_all
 from doctor.collect.kube import Api
 from doctor.collect.node_facts import most_bytes, read_by_kube_proxy, read_node
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
-from doctor.collect.proxy_host import is_local
 from doctor.collect.reading import read_api
 from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, unseen
@@ -37,9 +37,8 @@ from doctor.model.flow import Flow, FlowKind, Observation, Vantage, VantageKind
 from doctor.model.kube import Pod
 from doctor.model.rights import Rights
 from doctor.model.verdict import Gap
-from doctor.probe.machine import observe
 from doctor.probe.packet_child import observe_packets
-from doctor.probe.route import interface_towards
+from doctor.probe.route import interface_towards, is_local
 
 __all__ = ["Options", "gather"]
 
@@ -257,6 +256,7 @@ def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
         outside=run.places.outside,
         segments=_segments(run.world()),
     )
+    run.records.extend(left_out(stage.tables, run.needs - {Wave.TARGET}))
     run.options.note("sending probes")
     seen = _measure(run, shells, plan(stage))
     _measure(run, shells, plan_egress(stage, seen))
@@ -269,9 +269,11 @@ def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -
     there = tuple(f for f in flows if f.vantage.kind is not VantageKind.MACHINE)
     with ThreadPoolExecutor(_WORKERS) as pool:
         packets = pool.submit(_packets, run, raw)
-        own = pool.submit(lambda: list(pool.map(observe, [f for f in here if f not in raw])))
+        own = pool.submit(observe_all, [f for f in here if f not in raw], run.api.deadline)
         seen, missed = measure(shells, there, run.options.note)
-        seen = [*seen, *own.result()]
+        ours, late = own.result()
+        seen = [*seen, *ours]
+    missed += unseen(str(MACHINE), ((f, run.api.deadline.reason) for f in late))
     seen += packets.result()
     run.seen(seen)
     run.records.extend(missed)

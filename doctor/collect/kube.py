@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from doctor.collect.deadline import Deadline
+from doctor.collect.exec_channel import ExecAnswer, drain
 from doctor.errors import ClusterError
 
 __all__ = ["Api", "ApiAnswer", "ExecAnswer", "connect"]
@@ -21,9 +22,6 @@ __all__ = ["Api", "ApiAnswer", "ExecAnswer", "connect"]
 _PAGE = 500
 _MOST_AT_ONCE = 12
 """Requests and open exec channels: more would be a load on the API server, not speed."""
-
-_MOST_OUTPUT = 8 * 1024 * 1024
-_LOOK_SECONDS = 0.5
 
 
 class ApiAnswer(msgspec.Struct, frozen=True):
@@ -37,14 +35,6 @@ class ApiAnswer(msgspec.Struct, frozen=True):
     def ok(self) -> bool:
         """Whether the request was carried out."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
-
-
-class ExecAnswer(msgspec.Struct, frozen=True):
-    """What a program printed in a container; ``reason`` says why it could not be run."""
-
-    stdout: str = ""
-    stderr: str = ""
-    reason: str = ""
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):
@@ -206,35 +196,14 @@ class Api:
             )
         except (ApiException, WebSocketException, OSError) as error:
             return ExecAnswer(reason=_exec_reason(error))
-        return _drain(channel, self.deadline, seconds)
+        try:
+            return drain(channel, self.deadline, seconds)
+        except (WebSocketException, OSError, ValueError) as error:
+            return ExecAnswer(reason=_plain(error))
 
     def _bound(self, *, late: bool = False) -> float:
         """Return how long one request may take by now."""
         return self._seconds if late else self.deadline.bound(self._seconds)
-
-
-def _drain(channel: Any, deadline: Deadline, seconds: float) -> ExecAnswer:
-    """Read an exec channel to its end, within a bound of time and size.
-
-    It is looked now and then whether the run is over: an interrupted one has its deadline cut.
-    """
-    from websocket import WebSocketException
-
-    own = Deadline(deadline.bound(seconds))
-    try:
-        while channel.is_open() and not own.passed and not deadline.passed:
-            channel.run_forever(timeout=own.bound(_LOOK_SECONDS))
-        out, err = channel.read_stdout(timeout=0), channel.read_stderr(timeout=0)
-        ended = not channel.is_open()
-    except (WebSocketException, OSError, ValueError) as error:
-        return ExecAnswer(reason=_plain(error))
-    finally:
-        with contextlib.suppress(Exception):
-            channel.close()
-    if not ended:
-        reason = deadline.reason if deadline.passed else f"no end within {seconds:g} s"
-        return ExecAnswer(reason=reason, stdout=out[:_MOST_OUTPUT])
-    return ExecAnswer(stdout=out[:_MOST_OUTPUT], stderr=err[:_MOST_OUTPUT])
 
 
 def _exec_reason(error: Exception) -> str:

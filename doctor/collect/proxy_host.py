@@ -8,7 +8,6 @@ import base64
 import re
 import secrets
 import shlex
-import socket
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -20,7 +19,7 @@ from doctor.model.flow import VantageKind
 from doctor.model.proxy import HostProxy
 from doctor.parse.nginx_conf import parse_nginx
 
-__all__ = ["find_proxy", "is_local"]
+__all__ = ["find_proxy"]
 
 _FIND_SECONDS = 10
 _OCTAL = re.compile(r"[0-7]{3,4}", re.ASCII)
@@ -97,16 +96,6 @@ class _Found(msgspec.Struct, frozen=True):
     uid: int
     listening: bool
     owners: tuple[_Owner, ...]
-
-
-def is_local(address: str) -> bool:
-    """Say whether an address is one of this machine's: only then can it be bound."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return bool(address)
 
 
 def find_proxy(shell: Shell, port: int) -> ProxyRecord:

@@ -1,8 +1,5 @@
 """Shells: places where a POSIX shell runs a script of ours, in a container or over ssh."""
 
-import contextlib
-import os
-import signal
 import subprocess
 from typing import Protocol
 
@@ -10,14 +7,13 @@ import msgspec
 
 from doctor.collect.deadline import Deadline
 from doctor.collect.kube import Api, ExecAnswer
+from doctor.collect.process import MOST_OUTPUT, Finished, finish
 from doctor.model.flow import Vantage, VantageKind
 
 __all__ = ["LocalShell", "PodShell", "Shell", "SshShell"]
 
 _CONNECT_SECONDS = 8
-_MOST_OUTPUT = 8 * 1024 * 1024
 _SSH_FAILED = 255
-_LOOK_SECONDS = 0.5
 
 
 class Shell(Protocol):
@@ -137,7 +133,7 @@ def _run(
     # The brace has the shell read all of the script before it runs any: no command eats the rest.
     whole = f"{{\n{script}\n}} </dev/null\n"
     try:
-        done = _finish(command, whole, deadline, seconds)
+        done = finish(command, whole.encode(), deadline, seconds)
     except FileNotFoundError:
         return ExecAnswer(reason=f"{name} is not installed here")
     except subprocess.TimeoutExpired:
@@ -147,51 +143,13 @@ def _run(
     return _answer(command, done, sudo=sudo)
 
 
-def _finish(
-    command: tuple[str, ...], script: str, deadline: Deadline, seconds: float
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end, or end it with all that it started."""
-    with subprocess.Popen(  # noqa: S603 - sh, sudo and ssh as this machine has them
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        process_group=0,
-    ) as process:
-        own = Deadline(deadline.bound(seconds))
-        try:
-            out, err = _outputs(process, script.encode(), deadline, own)
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-
-def _outputs(
-    process: subprocess.Popen[bytes], script: bytes, deadline: Deadline, own: Deadline
-) -> tuple[bytes, bytes]:
-    """Wait for a program, and look now and then whether the run is over.
-
-    Raises:
-        subprocess.TimeoutExpired: It did not end in time.
-    """
-    given: bytes | None = script
-    while True:
-        try:
-            return process.communicate(given, timeout=min(_LOOK_SECONDS, own.bound(_LOOK_SECONDS)))
-        except subprocess.TimeoutExpired:
-            if own.passed or deadline.passed:
-                raise
-            given = None
-
-
-def _answer(
-    command: tuple[str, ...], done: subprocess.CompletedProcess[bytes], *, sudo: bool
-) -> ExecAnswer:
+def _answer(command: tuple[str, ...], done: Finished, *, sudo: bool) -> ExecAnswer:
     """Tell what a script printed from why it could not be run."""
-    out, err = (b[:_MOST_OUTPUT].decode("utf-8", "replace") for b in (done.stdout, done.stderr))
-    if command[0] == "ssh" and done.returncode == _SSH_FAILED:
+    out, err = (b.decode("utf-8", "replace") for b in (done.out, done.err))
+    if done.cut:
+        reason = f"{command[0]} was ended: it printed more than {MOST_OUTPUT >> 20} MiB"
+        return ExecAnswer(stdout=out, stderr=err, reason=reason)
+    if command[0] == "ssh" and done.code == _SSH_FAILED:
         return ExecAnswer(reason=f"ssh {command[-2]} failed: {_last_line(err)}")
     if sudo and not out and "sudo:" in err:
         return ExecAnswer(reason=f"sudo refused: {_last_line(err)}")

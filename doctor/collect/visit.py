@@ -2,30 +2,31 @@
 
 import shlex
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from doctor.bundle.schema import FlowRecord, ProxyRecord, Record
-from doctor.collect.deadline import Deadline
-from doctor.collect.flow import is_address
+from doctor.collect.flow import is_address, is_ipv4
 from doctor.collect.flows_site import (
+    left_out,
+    not_asked,
     plan_handshakes,
     plan_names,
     plan_targets,
     plan_upstreams,
 )
-from doctor.collect.proxy_host import find_proxy, is_local
+from doctor.collect.here import observe_all
+from doctor.collect.proxy_host import find_proxy
 from doctor.collect.shells import LocalShell, Shell, SshShell
 from doctor.collect.stations import measure, unseen
 from doctor.evidence.tables import Source, Tables, Wave
-from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
+from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
 from doctor.model.target import parse_target
-from doctor.probe.machine import observe, resolvers
+from doctor.probe.machine import resolvers
+from doctor.probe.route import is_local
 
 __all__ = ["Places", "visit"]
 
-_WORKERS = 8
 _LOOK_UP_SECONDS = 5
 _MOST_SERVERS = 4
 _MOST_ADDRESSES = 2
@@ -61,29 +62,20 @@ def visit(tables: Tables, needs: frozenset[Source], places: Places) -> list[Reco
     given = tables.world.bundle.question.targets
     deadline = places.here.deadline
     resolving = [_resolve(t.host, t.url) for t in given]
-    named, late = _in_time(resolving, deadline)
-    flows = plan_targets(tables, {o.flow.name: o.answers for o in named})
+    named, late = observe_all(resolving, deadline)
+    addresses = {o.flow.name: tuple(a for a in o.answers if is_ipv4(a)) for o in named}
+    flows = plan_targets(tables, addresses)
     unnamed = {o.flow.name for o in named if not o.ok}
     names = plan_names(tuple(t for t in given if t.host in unnamed), resolvers())
-    asked, later = _in_time([*flows, *plan_handshakes(flows), *names], deadline)
+    asked, later = observe_all([*flows, *plan_handshakes(flows), *names], deadline)
     seen = [*named, *asked]
     records: list[Record] = [FlowRecord(observation=o) for o in seen]
+    records += not_asked(named)
+    records += left_out(tables, [Wave.TARGET])
     records += unseen(str(places.here.vantage), ((f, deadline.reason) for f in (*late, *later)))
     if Wave.PROXY in needs and given:
         records += _behind(tables, flows, places)
     return records
-
-
-def _in_time(flows: list[Flow], deadline: Deadline) -> tuple[list[Observation], list[Flow]]:
-    """Carry out flows side by side, and begin none after the deadline.
-
-    Returns:
-        What was seen, and the flows that were not begun.
-    """
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        seen = list(pool.map(lambda f: None if deadline.passed else observe(f), flows))
-    late = [f for f, o in zip(flows, seen, strict=True) if o is None]
-    return [o for o in seen if o is not None], late
 
 
 def _resolve(host: str, subject: str) -> Flow:
@@ -112,7 +104,7 @@ def _behind(tables: Tables, flows: tuple[Flow, ...], places: Places) -> list[Rec
 def _observed(shell: Shell, flows: tuple[Flow, ...]) -> Iterable[Record]:
     """Carry out flows where the proxy stands."""
     if isinstance(shell, LocalShell):
-        own, late = _in_time(list(flows), shell.deadline)
+        own, late = observe_all(flows, shell.deadline)
         missing = unseen(str(shell.vantage), ((f, shell.deadline.reason) for f in late))
         return [*(FlowRecord(observation=o) for o in own), *missing]
     seen, missed = measure({shell.vantage: shell}, flows, lambda _line: None)
@@ -136,8 +128,9 @@ def _upstreams(
 
 def _addresses(host: str, shell: Shell) -> tuple[str, ...]:
     """Resolve a host as the proxy's own machine does."""
-    if shell.vantage.kind is VantageKind.MACHINE:
-        return observe(_resolve(host, host)).answers
+    if isinstance(shell, LocalShell):
+        seen, _ = observe_all([_resolve(host, host)], shell.deadline)
+        return tuple(a for o in seen for a in o.answers if is_ipv4(a))
     said = shell.run(f"getent ahostsv4 -- {shlex.quote(host)}", _LOOK_UP_SECONDS)
     words = (line.split()[0] for line in said.stdout.splitlines() if line.split())
     return tuple(dict.fromkeys(w for w in words if is_address(w)))

@@ -197,6 +197,7 @@ class Observation(msgspec.Struct, frozen=True):
         status: The HTTP status, 0 where there was none.
         server: The HTTP ``Server`` header.
         location: The HTTP ``Location`` header.
+        looping: Whether redirects of the same host lead back to what was asked, or find no end.
         detail: What the tool or the system said, shortened.
         sent: How many samples were sent.
         lost: How many of them stayed without an answer; ``failure`` is None if any was answered.
@@ -215,6 +216,7 @@ class Observation(msgspec.Struct, frozen=True):
     status: int = 0
     server: str = ""
     location: str = ""
+    looping: bool = False
     detail: str = ""
     sent: int = 1
     lost: int = 0
@@ -236,11 +238,15 @@ class Observation(msgspec.Struct, frozen=True):
 
     @property
     def served(self) -> bool:
-        """Whether the answer is what a visitor wants: not a 404 and not a 5xx."""
-        return self.ok and (
-            self.status == 0
-            or (
-                self.status < HTTPStatus.INTERNAL_SERVER_ERROR
-                and self.status != HTTPStatus.NOT_FOUND
+        """Whether the answer is what a visitor wants: no 404, no 5xx, no redirect round in circles."""
+        return (
+            self.ok
+            and not self.looping
+            and (
+                self.status == 0
+                or (
+                    self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+                    and self.status != HTTPStatus.NOT_FOUND
+                )
             )
         )

@@ -26,6 +26,7 @@ _RESOLVE_SECONDS = 15.0
 """One server that is silent costs ten, as resolv.conf has it by default."""
 
 _MOST_SAMPLES = 20
+_ABSENT = (socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY)
 
 
 def observe(flow: Flow) -> Observation:
@@ -109,9 +110,9 @@ def _resolve(flow: Flow) -> Observation:
 def _look_up(flow: Flow) -> Observation:
     """Ask the system's resolver, however long it takes."""
     try:
-        found = socket.getaddrinfo(flow.name, None, socket.AF_INET, socket.SOCK_STREAM)
+        found = _found(flow.name)
     except socket.gaierror as error:
-        absent = error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+        absent = error.errno in _ABSENT
         failure = Failure.DNS_NXDOMAIN if absent else Failure.TIMEOUT
         return Observation(flow=flow, failure=failure, seconds=0.0, detail=str(error.strerror))
     except OSError as error:
@@ -120,8 +121,18 @@ def _look_up(flow: Flow) -> Observation:
     except ValueError as error:  # no name at all
         detail = str(error)[:200]
         return Observation(flow=flow, failure=Failure.DNS_NXDOMAIN, seconds=0.0, detail=detail)
-    answers = tuple(dict.fromkeys(str(f[4][0]) for f in found))
-    return Observation(flow=flow, failure=None, seconds=0.0, answers=answers)
+    return Observation(flow=flow, failure=None, seconds=0.0, answers=found)
+
+
+def _found(name: str) -> tuple[str, ...]:
+    """Return a name's IPv4 addresses, in the resolver's order; its IPv6 ones if it has no other."""
+    try:
+        found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno not in _ABSENT:
+            raise
+        found = socket.getaddrinfo(name, None, socket.AF_INET6, socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(f[4][0]) for f in found))
 
 
 def _connect(flow: Flow) -> Observation:

@@ -6,11 +6,13 @@ import ssl
 import threading
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from doctor.model.failure import Failure
-from doctor.model.flow import Flow, Observation, Phases
+from doctor.model.flow import Flow, Observation, Phases, Purpose
+from doctor.probe.machine_redirects import Head, leads_nowhere
 from doctor.probe.machine_tls import server_name
 from doctor.probe.sockets import (
     CONNECT_SECONDS,
@@ -26,6 +28,7 @@ _ANSWER_SECONDS = 5.0
 
 _PLAIN_PORT = 80
 _TOLD = (Failure.NO_ROUTE, Failure.NETWORK_UNREACHABLE, Failure.CONNECTION_REFUSED)
+_PORTS = {"http": 80, "https": 443}
 
 _DIALLED = "connection.connect_tcp"
 _SECURED = "connection.start_tls"
@@ -43,6 +46,7 @@ class _Watch:
         self._socket: socket.socket | None = None
         self._timer: threading.Timer | None = None
         self.cut = False
+        self.ended = time.monotonic()
 
     def __call__(self, event: str, info: dict[str, Any]) -> None:
         """Take an event: ``package.step.started``, ``….complete`` or ``….failed``."""
@@ -64,7 +68,8 @@ class _Watch:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        """Cut nothing any more."""
+        """Cut nothing any more, and note when it ended."""
+        self.ended = time.monotonic()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -93,7 +98,8 @@ class _Watch:
 def request(flow: Flow) -> Observation:
     """Ask at the flow's address, with its Host; the body is left unread.
 
-    No redirect is followed, no proxy is used, and a certificate is judged elsewhere.
+    No proxy is used, and a certificate is judged elsewhere. What is seen is the first answer; of a
+    visitor's request, redirects are followed only to see whether they come round.
 
     Args:
         flow: Its name is the Host header; TLS is spoken where its subject is an https URL and its
@@ -101,17 +107,14 @@ def request(flow: Flow) -> Observation:
     """
     started = time.monotonic()
     watch = _Watch()
-    try:
-        seen = _exchange(flow, watch)
-    finally:
-        watch.stop()
+    seen = _exchange(flow, watch)
     phases = watch.phases
     if phases is None and seen.failure in _TOLD:
         seen = _exact(seen)
     late = phases is not None and phases.connect >= RETRANSMITTED_SECONDS
     return msgspec.structs.replace(
         seen,
-        seconds=time.monotonic() - started,
+        seconds=watch.ended - started,
         phases=phases,
         lost=int(late or (seen.failure is not None and seen.failure.silent)),
     )
@@ -133,8 +136,49 @@ def _exchange(flow: Flow, watch: _Watch) -> Observation:
     import httpx
 
     scheme = "https" if flow.subject.startswith("https:") and flow.port != _PLAIN_PORT else "http"
+    own = f"{scheme}://{flow.name}"
     try:
-        name = server_name(flow.name.partition(":")[0])
+        head = _ask(flow, scheme, flow.port, flow.path, watch)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        failure = Failure.TIMEOUT if watch.cut else _why(error)
+        detail = "" if failure is Failure.TIMEOUT else str(error)[:200]
+        return Observation(flow=flow, failure=failure, seconds=0.0, detail=detail)
+
+    def follow(url: str) -> Head | None:
+        parts = urlsplit(url)
+        same = f"{parts.scheme}://{parts.netloc}" == own
+        port = flow.port if same else parts.port or _PORTS[parts.scheme]
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        try:
+            return _ask(flow, parts.scheme, port, path, _Watch(), parts.netloc)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return None
+
+    visiting = flow.purpose is Purpose.TARGET
+    return Observation(
+        flow=flow,
+        failure=None,
+        seconds=0.0,
+        status=head.status,
+        server=head.server[:100],
+        location=head.location[:200],
+        looping=visiting and leads_nowhere(f"{own}{flow.path}", head, follow),
+    )
+
+
+def _ask(flow: Flow, scheme: str, port: int, path: str, watch: _Watch, host: str = "") -> Head:
+    """Ask for a path at the flow's address.
+
+    Raises:
+        httpx.HTTPError: There was no answer.
+        httpx.InvalidURL: It cannot be asked for.
+        ValueError: The same.
+    """
+    import httpx
+
+    asked = host or flow.name
+    name = server_name(asked.partition(":")[0])
+    try:
         with (
             httpx.Client(
                 timeout=httpx.Timeout(_ANSWER_SECONDS, connect=CONNECT_SECONDS),
@@ -143,23 +187,20 @@ def _exchange(flow: Flow, watch: _Watch) -> Observation:
             ) as client,
             client.stream(
                 "GET",
-                f"{scheme}://{flow.address}:{flow.port}{flow.path}",
-                headers={"Host": flow.name, "User-Agent": "wwwm-doctor"},
+                f"{scheme}://{flow.address}:{port}{path}",
+                headers={"Host": asked, "User-Agent": "wwwm-doctor"},
                 extensions={"sni_hostname": name, "trace": watch},
             ) as answer,
         ):
-            return Observation(
-                flow=flow,
-                failure=None,
-                seconds=0.0,
-                status=answer.status_code,
-                server=answer.headers.get("server", "")[:100],
-                location=answer.headers.get("location", "")[:200],
+            headers = answer.headers
+            return Head(
+                answer.status_code,
+                headers.get("server", ""),
+                headers.get("location", ""),
+                "set-cookie" in headers,
             )
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        failure = Failure.TIMEOUT if watch.cut else _why(error)
-        detail = "" if failure is Failure.TIMEOUT else str(error)[:200]
-        return Observation(flow=flow, failure=failure, seconds=0.0, detail=detail)
+    finally:
+        watch.stop()
 
 
 def _why(error: Exception) -> Failure:

@@ -1,4 +1,4 @@
-"""Which interface an address is on-link of, as the kernel's routes have it."""
+"""Which interface an address is on-link of, and which are this machine's own, by its routes."""
 
 import contextlib
 import fcntl
@@ -8,14 +8,15 @@ import socket
 import struct
 import sys
 
-__all__ = ["interface_towards"]
+__all__ = ["interface_towards", "is_local"]
 
 # Of Linux's headers: Python names none of these.
 _RTM_GETROUTE, _RTM_NEWROUTE, _NLM_F_REQUEST = 26, 24, 1
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_VIA = 1, 4, 5, 18
-_RTN_UNICAST = 1
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
 _SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8927
 _IFF_NOARP, _ETHERNET = 0x80, 1
+_IPV4_BITS = 32
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ROUTE = struct.Struct("=BBBBBBBBI")  # family, prefixes, tos, table, protocol, scope, type, flags
@@ -41,9 +42,25 @@ def interface_towards(address: str) -> str:
     return name if name and _speaks_arp(name) else ""
 
 
+def is_local(address: str) -> bool:
+    """Say whether packets to an address end on this machine: it is one of its own.
+
+    Whether it can be bound says less: where net.ipv4.ip_nonlocal_bind is set, every one can.
+
+    Args:
+        address: An IPv4 or IPv6 address.
+    """
+    try:
+        return _type(_ask(ipaddress.ip_address(address).packed)) == _RTN_LOCAL
+    except (OSError, ValueError, struct.error):
+        return False
+
+
 def _ask(address: bytes) -> bytes:
     """Ask the kernel for its route to an address, over netlink; return its message."""
-    body = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0)
+    bits = 8 * len(address)
+    family = socket.AF_INET if bits == _IPV4_BITS else socket.AF_INET6
+    body = _ROUTE.pack(family, bits, 0, 0, 0, 0, 0, 0, 0)
     body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address), _RTA_DST) + address
     length = _HEADER.size + len(body)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
@@ -55,15 +72,20 @@ def _ask(address: bytes) -> bytes:
 
 def _on_link(message: bytes) -> int:
     """Read the kernel's answer: the interface's index; 0 where the address is not on-link."""
-    length, kind, _, _, _ = _HEADER.unpack_from(message)
-    if kind != _RTM_NEWROUTE:
+    if _type(message) != _RTN_UNICAST:
         return 0
-    if _ROUTE.unpack_from(message, _HEADER.size)[7] != _RTN_UNICAST:
-        return 0
+    length = _HEADER.unpack_from(message)[0]
     attributes = _attributes(message[_HEADER.size + _ROUTE.size : length])
     if {_RTA_GATEWAY, _RTA_VIA} & set(attributes):
         return 0
     return int.from_bytes(attributes.get(_RTA_OIF, b""), sys.byteorder)
+
+
+def _type(message: bytes) -> int:
+    """Read the kernel's answer: the route's type; 0 where there is no route."""
+    if _HEADER.unpack_from(message)[1] != _RTM_NEWROUTE:
+        return 0
+    return int(_ROUTE.unpack_from(message, _HEADER.size)[7])
 
 
 def _attributes(rest: bytes) -> dict[int, bytes]:

@@ -2,13 +2,15 @@
 
 import socket
 import threading
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from doctor.model.failure import Failure
 from doctor.model.flow import Flow, FlowKind, Icmp, Observation, Purpose, Vantage, VantageKind
 from doctor.probe.machine import observe
-from doctor.probe.route import interface_towards
+from doctor.probe.route import interface_towards, is_local
 from tests.netns.conftest import Network
 from tests.netns.wires import Host, cable
 from tests.unit.datagrams import answering, reply
@@ -178,3 +180,17 @@ def test_an_interface_towards_no_segment(network: Network) -> None:
     switch.ip("route", "add", "unreachable", "198.18.1.8")
     assert switch.do(lambda: interface_towards("198.18.1.8")) == ""
     assert switch.do(lambda: interface_towards("198.18.1.9")) == "quiet0"
+
+
+@pytest.mark.parametrize("anything_can_be_bound", ["0", "1"])
+def test_which_addresses_are_this_machines_own(
+    network: Network, anything_can_be_bound: str
+) -> None:
+    """Load balancers with a floating address set net.ipv4.ip_nonlocal_bind."""
+    switch = Path("/proc/sys/net/ipv4/ip_nonlocal_bind")
+    network.near.do(lambda: switch.write_text(anything_can_be_bound))
+    try:
+        own = [network.near.do(partial(is_local, a)) for a in (OWN, "127.0.0.1", SERVER, ROUTER)]
+        assert own == [True, True, False, False]
+    finally:
+        network.near.do(lambda: switch.write_text("0"))

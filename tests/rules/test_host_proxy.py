@@ -92,6 +92,11 @@ def told(seen: Observation, code: int) -> Observation:
     return msgspec.structs.replace(seen, icmp=Icmp(3, code, "192.0.2.1"))
 
 
+def circling() -> Observation:
+    """Be sent to where the request came from."""
+    return msgspec.structs.replace(target(308), looping=True, location=URL)
+
+
 LOST, ALTERS = ["PROXY_HOST_HEADER_LOST"], ["PROXY_ALTERS_REQUEST"]
 DENIED, UNREACHED = ["PROXY_CONNECT_DENIED"], ["PROXY_UPSTREAM_UNREACHABLE"]
 WRONG, STOPPED = ["PROXY_UPSTREAM_WRONG_PORT"], ["PROXY_NOT_RUNNING"]
@@ -105,7 +110,11 @@ ITSELF = msgspec.structs.replace(
     target(200), flow=msgspec.structs.replace(target().flow, purpose=Purpose.UPSTREAM)
 )
 
+SENT_ON = (msgspec.structs.replace(past(308)[0], location=URL),)
+
 THROUGH = [
+    Case("in circles, past it as well", (proxy(server("$host"), past=SENT_ON), visit(circling()), None)),
+    Case("in circles only through it", (proxy(server("$host"), past=OK), visit(circling()), None), ALTERS, ["308 through nginx", "200 past it"]),
     Case("healthy", (proxy(server("$host"), past=OK), visit(target(200)), None)),
     Case("Host lost, but served", (proxy(server(), past=OK), visit(target(200)), None)),
     Case("not found past it, too", (proxy(server(), past=past(404)), NOT_FOUND, None)),
@@ -173,6 +182,18 @@ def resolved(failure: Failure | None) -> Observation:
     )
 
 
+OTHER = "198.51.100.99"
+
+
+def at(address: str, status: int = 0, failure: Failure | None = None) -> Observation:
+    """Ask as a visitor does, at another address of the name."""
+    found = target(status, failure, there=())
+    return msgspec.structs.replace(
+        found,
+        flow=msgspec.structs.replace(found.flow, id=f"target-{address}", address=address),
+    )
+
+
 UNSERVED, UNNAMED = ["URL_NOT_SERVED"], ["URL_NAME_UNRESOLVED"]
 NXDOMAIN = resolved(Failure.DNS_NXDOMAIN)
 
@@ -182,6 +203,10 @@ VISITS = [
     Case("credentials wanted", (visit(target(401)),)),
     Case("not found", (NOT_FOUND,), UNSERVED, [URL, "status 404", f"{HERE}:8080"], PLACE, flows=[target().flow.id]),
     Case("no answer", (visit(target(failure=TIMEOUT)),), UNSERVED, ["no answer"], flows=[target().flow.id]),
+    Case("one of two addresses is dead", (visit(resolved(None), target(200), at(OTHER, failure=TIMEOUT)),), UNSERVED, ["no answer", f"{OTHER}:8080, while {HERE}:8080 serves it"], flows=[f"target-{OTHER}"]),
+    Case("a redirect in circles", (visit(circling()),), UNSERVED, ["leads round in circles"], flows=[target().flow.id]),
+    Case("a redirect in circles, derived", (visit(circling(), derived=True),), UNSERVED, flows=[target().flow.id]),
+    Case("both addresses serve", (visit(resolved(None), target(200), at(OTHER, 200)),)),
     Case("our own failure", (visit(target(failure=Failure.PERMISSION_DENIED)),)),
     Case("no route, or a filter", (visit(target(failure=Failure.NO_ROUTE)),), UNSERVED, [": no route to host, or a filter that rejects at"], flows=[target().flow.id]),
     Case("no route, as a router says", (visit(told(target(failure=Failure.NO_ROUTE), 1)),), UNSERVED, [": no route to host at"], flows=[target().flow.id]),

@@ -12,6 +12,10 @@ from doctor.collect.flow import MACHINE, Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_egress import plan_egress
 from doctor.collect.flows_site import (
+    MOST_ADDRESSES,
+    MOST_DERIVED,
+    left_out,
+    not_asked,
     plan_handshakes,
     plan_names,
     plan_targets,
@@ -308,12 +312,39 @@ URL = "http://Shop.Example:8080/a?b=1"
 
 def test_targets_are_asked_at_the_address_that_the_name_has() -> None:
     tables = stage(urls=(URL, "http://other.example/")).tables
-    (flow,) = plan_targets(tables, {"shop.example": ("198.51.100.7", "198.51.100.8")})
+    (flow,) = plan_targets(tables, {"shop.example": ("198.51.100.7",)})
     assert (flow.address, flow.port, flow.path) == ("198.51.100.7", 8080, "/a?b=1")
     assert (flow.name, flow.subject) == ("shop.example:8080", URL)
     (past,) = plan_upstreams(tables, (flow,), (("192.0.2.5", 81),), MACHINE)
     assert (past.purpose, past.address, past.port) == (Purpose.UPSTREAM, "192.0.2.5", 81)
     assert past.name == flow.name
+
+
+def resolved(*answers: str) -> Observation:
+    """Resolve the URL's name."""
+    asked = Flow("r", Purpose.TARGET, MACHINE, FlowKind.RESOLVE, "", 0, "shop.example", "", URL)
+    return Observation(flow=asked, failure=None, seconds=0.1, answers=answers)
+
+
+def test_each_address_of_a_name_is_asked_up_to_a_bound() -> None:
+    tables = stage(urls=(URL,)).tables
+    answers = tuple(f"198.51.100.{n}" for n in (9, 7, 8, 6, 5, 4))
+    asked = plan_targets(tables, {"shop.example": answers})
+    assert [f.address for f in asked] == list(answers[:MOST_ADDRESSES])
+    assert len({f.id for f in asked}) == MOST_ADDRESSES
+    (left,) = not_asked([resolved(*answers)])
+    assert left.gap.needs == f"requests for {URL} at 198.51.100.5, 198.51.100.4"
+    assert (left.gap.essential, left.tables) == (False, ("TargetFlows",))
+    assert list(not_asked([resolved(*answers[:MOST_ADDRESSES])])) == []
+
+
+def test_a_name_with_ipv6_alone_is_not_measured_and_that_is_said() -> None:
+    (left,) = not_asked([resolved("2001:db8::1")])
+    assert left.gap.needs == f"requests for {URL} at 2001:db8::1"
+    assert left.gap.reason == "the name has IPv6 addresses only; IPv6 is not measured"
+    assert left.gap.essential
+    (left,) = not_asked([resolved(*(f"2001:db8::{n}" for n in range(1, 7)))])
+    assert left.gap.needs.endswith("2001:db8::4 and 2 more")
 
 
 def front() -> tuple[Item, ...]:
@@ -333,6 +364,58 @@ def test_without_a_url_the_ingress_hosts_are_targets() -> None:
     assert {(f.address, f.port, f.name) for f in asked} == {("10.244.1.30", 8000, "shop.example")}
     assert [f.vantage.node for f in asked] == ["n1", "n0", "n2"]
     assert plan_upstreams(found.tables, (flow,), (("192.0.2.5", 81),), MACHINE) == ()
+
+
+def rules(name: str, *hosts: str) -> Ingress:
+    """Make an Ingress of some hosts."""
+    spec = {"rules": [{"host": h} for h in hosts]}
+    return msgspec.convert({"metadata": {"namespace": "a", "name": name}, "spec": spec}, Ingress)
+
+
+def crowded(urls: tuple[str, ...] = (), step: int = 1) -> Stage:
+    """Make an ingress controller with two hundred hosts, half of them of one Ingress."""
+    many = rules("a", *(f"h{n}.example" for n in range(100)))
+    ones = [rules(f"i{n:03}", f"one{n}.example", "*.one.example") for n in range(100)]
+    return stage(2, *front(), records=[api("ingresses", *[many, *ones][::step])], urls=urls)
+
+
+def test_of_many_hosts_some_are_asked_and_the_rest_is_said() -> None:
+    """The first host of each Ingress comes before the second of any."""
+    many = crowded()
+    hosts = ["h0.example", *(f"one{n}.example" for n in range(MOST_DERIVED - 1))]
+    assert [f.name for f in plan_targets(many.tables, {})] == hosts
+    assert {f.subject for f in of(plan(many), Purpose.INGRESS)} == set(hosts)
+    gaps = {g.gap.needs: (g.tables, g.gap.essential) for g in left_out(many.tables, ALL)}
+    assert gaps == {
+        "target probes of the other 184 of 200 Ingress hosts": (("TargetFlows",), False),
+        "ingress probes of the other 184 of 200 Ingress hosts": (("IngressFlows",), False),
+    }
+    assert [g.tables for g in left_out(many.tables, [Wave.TARGET])] == [("TargetFlows",)]
+
+
+def test_which_hosts_are_asked_does_not_hang_on_the_order_of_the_list() -> None:
+    one, other = (crowded(step=s) for s in (1, -1))
+    assert plan_targets(one.tables, {}) == plan_targets(other.tables, {})
+
+
+def test_of_many_load_balancers_some_are_asked_and_the_rest_is_said() -> None:
+    port = ServicePort("tcp", 90)
+    made = [
+        service(f"z/s{n:03}", f"10.97.0.{n}", port, vips=[f"198.51.100.{n}"]) for n in range(90)
+    ]
+    one, other = (stage(2, *metallb(), *items, records=MANAGED) for items in (made, made[::-1]))
+    asked = of(plan(one), Purpose.VIP)
+    assert [f.subject for f in asked] == [f"z/s{n:03}" for n in range(MOST_DERIVED)]
+    assert of(plan(other), Purpose.VIP) == asked
+    (gap,) = left_out(one.tables, ALL)
+    assert gap.gap.needs == "vip probes of the other 74 of 90 Services of type LoadBalancer"
+    assert gap.tables == ("VipFlows",)
+
+
+def test_where_all_is_asked_nothing_is_left_out() -> None:
+    few = stage(2, *front(), records=[api("ingresses", *ingress({"host": "shop.example"}))])
+    assert list(left_out(few.tables, ALL)) == []
+    assert list(left_out(crowded(("http://h1.example/",)).tables, ALL)) == []
 
 
 def test_each_resolver_is_asked_for_a_name_and_nobody_for_an_address() -> None:

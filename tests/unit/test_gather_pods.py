@@ -1,5 +1,9 @@
 """Which nodes a run starts probe pods on, and what it says of the others."""
 
+import contextlib
+import signal
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,8 @@ from doctor.bundle.schema import Bundle, GapRecord, NodeRecord, ProbePodRecord, 
 from doctor.collect.gather import Options, gather
 from doctor.evidence.tables import Source, Wave
 from tests.unit.fake_cluster import FakeCluster, Object, connected
+from tests.unit.loopback import serving
+from tests.unit.probe_site import interrupt
 
 NEEDS: frozenset[Source] = frozenset({"nodes", "pods", "daemonsets", Wave.PROBE_PODS})
 
@@ -108,3 +114,29 @@ def test_why_no_host_network_pod_runs_is_said(cluster: FakeCluster, tmp_path: Pa
         "and no host-network probe pod: no host network here"
     )
     assert all(r.address for r in pods(found).values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_an_interrupted_visit_waits_for_no_answer_and_leaves_no_pod(
+    cluster: FakeCluster, tmp_path: Path, number: signal.Signals
+) -> None:
+    """The server has the request still when the run is over."""
+    given_up = threading.Event()
+
+    def hold(connection: socket.socket) -> None:
+        connection.recv(65536)
+        interrupt(number)
+        with contextlib.suppress(ConnectionError):
+            connection.recv(65536)
+        given_up.set()
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with serving(hold) as port, connected(cluster, tmp_path) as server:
+            question = Question(urls=(f"http://127.0.0.1:{port}/",))
+            with pytest.raises(KeyboardInterrupt):
+                gather(server, question, NEEDS | {Wave.TARGET}, Options())
+            assert not given_up.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert cluster.left == []

@@ -44,6 +44,7 @@ def test_a_port_that_listens_and_one_that_does_not() -> None:
 
 
 OK = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 2\r\n\r\nok"
+BROKEN = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
 MOVED = b"HTTP/1.1 302 Found\r\nLocation: /a\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -140,17 +141,18 @@ def test_the_body_is_left_unread() -> None:
     assert sum(sent) < 100 * 2**20
 
 
-def test_one_connection_and_no_redirect_followed() -> None:
+def test_what_is_seen_is_the_first_answer_and_an_error_is_no_redirect() -> None:
     heard: list[bytes] = []
 
     def listen(connection: socket.socket) -> None:
         heard.append(connection.recv(65536))
-        connection.sendall(MOVED)
+        connection.sendall(MOVED if len(heard) == 1 else BROKEN)
 
     with serving(listen) as port:
         seen = observe(flow(FlowKind.HTTP, port))
     assert (seen.status, seen.location) == (302, "/a")
-    assert len(heard) == 1
+    assert [h.split()[1] for h in heard] == [b"/", b"/a"]
+    assert seen.served
 
 
 def test_parts_of_a_request_are_timed_each_by_itself(tmp_path: Path) -> None:
@@ -253,6 +255,19 @@ def test_a_name_that_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     assert observe(flow(FlowKind.RESOLVE)).answers == ("192.0.2.2", "192.0.2.1")
+
+
+def test_a_name_with_ipv6_alone_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(_name: str, _port: None, family: int, *_: object) -> list[tuple[object, ...]]:
+        if family == socket.AF_INET:
+            raise socket.gaierror(socket.EAI_ADDRFAMILY, "no address of this family")
+        return [(family, 1, 6, "", ("2001:db8::1", 0, 0, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    seen = observe(flow(FlowKind.RESOLVE))
+    assert (seen.failure, seen.answers) == (None, ("2001:db8::1",))
+    monkeypatch.undo()
+    assert observe(flow(FlowKind.RESOLVE, name="::1")).answers == ("::1",)
 
 
 @pytest.mark.parametrize("name", ["a" * 70 + ".invalid", "a..invalid"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from doctor.collect import proxy_host
 from doctor.collect.deadline import Deadline
-from doctor.collect.proxy_host import find_proxy, is_local
+from doctor.collect.proxy_host import find_proxy
 from doctor.collect.shells import LocalShell
 from tests.unit.loopback import closed_port
 
@@ -144,12 +144,6 @@ def test_lines_without_the_mark_say_nothing() -> None:
 @given(st.text())
 def test_whatever_is_printed_is_read(text: str) -> None:
     proxy_host._read(text.replace("X", "m owner 1 2 "), "m")
-
-
-def test_which_addresses_are_local() -> None:
-    assert is_local("127.0.0.1")
-    assert not is_local("192.0.2.77")
-    assert not is_local("")
 
 
 def test_a_user_who_may_not_see_the_owner_is_told(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Shells: scripts run here, and by an ssh whose every word is seen."""
 
 import contextlib
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from doctor.collect.deadline import Deadline
+from doctor.collect.process import MOST_OUTPUT
 from doctor.collect.shells import LocalShell, SshShell
 from doctor.model.flow import Vantage, VantageKind
 
@@ -101,3 +103,43 @@ def test_sudo_that_wants_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert said.reason == "sudo refused: sudo: a password is required"
     fake(tmp_path, monkeypatch, "sudo", 'shift; exec "$@"')
     assert LocalShell(Deadline(30), sudo=True).run("echo yes", 5).stdout == "yes\n"
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_script_that_prints_too_much_is_ended_and_no_more_is_held(
+    tmp_path: Path, stream: int
+) -> None:
+    script = f"echo $$ >{tmp_path}/group; yes | head -c 100000000 >&{stream}; sleep 600"
+    tracemalloc.start()
+    try:
+        said = LocalShell(Deadline(60)).run(script, 60)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert said.reason == "sh was ended: it printed more than 8 MiB"
+    assert len(said.stdout + said.stderr) == MOST_OUTPUT
+    assert most < 5 * MOST_OUTPUT
+    assert alive(int((tmp_path / "group").read_text())) == []
+
+
+def test_a_long_script_and_a_long_answer_do_not_wait_for_each_other() -> None:
+    """Either is longer than a pipe holds."""
+    filler = f": {'x' * 300_000}\n"
+    said = LocalShell(Deadline(30)).run(f"{filler}yes | head -c 3000000\n{filler}", 20)
+    assert (len(said.stdout), said.reason) == (3_000_000, "")
+
+
+def test_a_script_that_is_not_read_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(tmp_path, monkeypatch, "ssh", "exec 0<&-; echo deaf")
+    said = SshShell("root@proxy", Deadline(30)).run(f": {'x' * 300_000}", 20)
+    assert (said.stdout, said.reason) == ("deaf\n", "")
+
+
+def test_a_program_that_closed_its_streams_is_waited_for_and_bounded(tmp_path: Path) -> None:
+    said = LocalShell(Deadline(30)).run("exec >&- 2>&-; sleep 600", 0.3)
+    assert said.reason == "sh did not end within 0.3 s"
+    script = f"exec >&- 2>&-; sleep 0.1; echo >{tmp_path}/done"
+    assert LocalShell(Deadline(30)).run(script, 20).reason == ""
+    assert (tmp_path / "done").exists()
