@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from checks import CHAIN
+from doctor.bundle.io import load
 from doctor.cli.demonstrate import RECORDINGS
 
+FOLDER = Path(__file__).parents[2] / "doctor" / "recordings"
 EXPECTED = {
     "article": "DNS_PORT_FILTERED",
     "overlay": "OVERLAY_UDP_FILTERED",
@@ -47,6 +50,13 @@ def test_a_recording_gives_its_diagnosis(name: str) -> None:
     assert (code or "") in first
     last = done.stdout.splitlines()[-1]
     assert last.startswith("1 root cause" if code else "healthy")
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_recording_was_made_for_the_checks_of_today(name: str) -> None:
+    """Else `make recordings` is due."""
+    asked = load(FOLDER / f"{name}.bundle").question.checks
+    assert list(asked) == [c.id for c in CHAIN]
 
 
 def test_the_articles_recording_is_the_default() -> None:

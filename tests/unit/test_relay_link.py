@@ -81,6 +81,32 @@ def test_loss_is_counted(sent: int, received: int, failure: Failure | None, lost
         assert (outcome.failure, outcome.sent, outcome.lost) == (failure, sent, lost)
 
 
+@pytest.mark.parametrize(
+    ("answered", "sent", "lost"),
+    [
+        ([0, 1, 2, 3, 4], 5, 0),
+        ([0, 1, 2, 3], 4, 0),
+        ([0, 2, 3], 4, 1),
+        ([0, 1, 4], 5, 2),
+        ([4], 5, 4),
+        ([0], 4, 3),
+        ([], 5, 5),
+    ],
+)
+def test_the_last_ping_of_busybox_may_be_late(answered: list[int], sent: int, lost: int) -> None:
+    """It does not wait for it as for the others."""
+    lines = "".join(f"64 bytes from 10.8.0.2: seq={n} ttl=63 time=0.05 ms\n" for n in answered)
+    summary = SENT.format(5, f"{len(answered)} packets", 0)
+    outcome = seen(ping(f"PING 10.8.0.2 (10.8.0.2): 56 data bytes\n{lines}{summary}", plain=True))
+    assert (outcome.sent, outcome.lost) == (sent, lost)
+
+
+def test_iputils_waits_for_the_last_ping_too() -> None:
+    lines = "64 bytes from 10.8.0.2: icmp_seq=1 ttl=63 time=0.05 ms\n"
+    outcome = seen(ping(IPUTILS + lines + SENT.format(2, 1, 50)))
+    assert (outcome.sent, outcome.lost) == (2, 1)
+
+
 def test_an_error_beside_answers_is_told_but_is_no_failure() -> None:
     text = IPUTILS + FROM.format("Destination Host Unreachable") + SENT.format(3, 1, 66)
     outcome = seen(ping(text))
