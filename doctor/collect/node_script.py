@@ -1,11 +1,11 @@
 """The script that reads a node from inside: one reading after the other, framed and bounded.
 
-It needs a POSIX shell and ``head``; where another program is missing, the readings that need it end
+It needs a POSIX shell, ``head`` and ``sleep``; where another program is missing, the readings that need it end
 with status 127. It writes no file, changes no setting and takes no input.
 
-Two things are so because of busybox. Its ``timeout`` runs an applet of its own for a bare name, even
-where a better program is installed, so programs are called by their path; and it leaves a child
-behind for up to a second, which must not hold descriptors that others wait for.
+It runs in a container whose first process may bury no children, as flanneld does not: what is left
+to it stays a zombie for as long as the pod runs. So whatever is started is waited for, and busybox's
+``timeout``, which leaves a watcher behind, is not used.
 """
 
 from doctor.bundle.schema import CommandOutput
@@ -22,6 +22,14 @@ _LONGEST_COMPLAINT = 300
 _KEPT_OF_CUT = 4096
 
 _SCRIPT = r"""
+limit() {
+  seconds=$1
+  shift
+  sleep "$seconds" >/dev/null 2>&1 3<&- & watcher=$!
+  (trap 'kill $!' TERM; "$@" <&3 3<&- & wait $!; status=$?; { wait $!; kill $watcher; } 2>/dev/null; exit $status) & asked=$!
+  wait $watcher 2>/dev/null && kill $asked 2>/dev/null
+  wait $asked 2>/dev/null
+} 3<&0
 up() { read -r now _ </proc/uptime; now=${now%%.*}; }
 whole() { head -c $(($1 + 1)); }
 tables() {
@@ -77,7 +85,7 @@ main() {
   export LC_ALL=C
   up
   began=$now limit='' cut=whole count=0
-  timeout 1 true 2>/dev/null 4>&- && limit='timeout READING_SECONDS'
+  limit='limit READING_SECONDS'
   bound=$limit netcat=$(command -v nc) || netcat=nc
   r address MOST ip -json -details -statistics address show
   r route MOST ip -json -4 route show table all

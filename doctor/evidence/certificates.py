@@ -48,7 +48,7 @@ def webhook_certificates(world: World, seen: tuple[Observation, ...]) -> Webhook
         return WebhookCertificates(gaps=gaps, absent="no webhook is called at a Service")
     items = tuple(_items(world, table.items, seen))
     backends = {(w.backend.key, w.backend.asked_port): w.backend for w in table.items}
-    unseen = (g for b in backends.values() for g in _unseen(b, seen))
+    unseen = [g for b in backends.values() for g in _unseen(b, seen, told=bool(gaps))]
     return WebhookCertificates(gaps=(*gaps, *unseen, *_unjudged(items)), items=items)
 
 
@@ -83,13 +83,13 @@ def _items(
             )
 
 
-def _unseen(backend: Backend, seen: Iterable[Observation]) -> Iterator[Gap]:
-    """Say which endpoints showed no certificate, and why; or why none was asked."""
+def _unseen(backend: Backend, seen: Iterable[Observation], *, told: bool) -> Iterator[Gap]:
+    """Say which endpoints showed no certificate, and why; or why none was asked, if it was not told."""
     needs = f"the certificate of webhook Service {backend.key}"
     tried: dict[str, list[Observation]] = {}
     for one in _towards(backend, seen):
         tried.setdefault(f"{one.flow.address}:{one.flow.port}", []).append(one)
-    if not tried:
+    if not tried and not (told and backend.ready):
         yield Gap(needs, _unasked(backend))
     for address, found in tried.items():
         if not any(o.certificates and parse_certificate(o.certificates[0]) for o in found):

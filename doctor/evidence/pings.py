@@ -26,25 +26,27 @@ def pings(world: World, seen: tuple[Observation, ...], others: Iterable[Observat
         seen: The pings.
         others: TCP connections between the same places.
     """
-    found = tuple(_unanswered(seen, tuple(others))) if len(world.linux) >= _PAIR else ()
     recorded = dict.fromkeys((*world.table_gaps("Mesh"), *world.table_gaps("Pings")))
+    many = len(world.linux) >= _PAIR
+    found = tuple(_unanswered(seen, tuple(others), told=bool(recorded))) if many else ()
     return Pings(observations=seen, gaps=(*recorded, *found), overlay=overlay(world))
 
 
-def _unanswered(seen: tuple[Observation, ...], others: tuple[Observation, ...]) -> Iterator[Gap]:
+def _unanswered(
+    seen: tuple[Observation, ...], others: tuple[Observation, ...], *, told: bool
+) -> Iterator[Gap]:
     """Say between which nodes it is not known what sizes pass and how much is lost.
 
     That none of several pings is answered is the mark of a filter, or of a path that is broken:
     neither tells of sizes or of loss. What the pods' pings prove of the way between two nodes, its
-    own need not.
+    own need not. Where it was told already what could not be asked, that is why no ping was seen.
     """
     carried = _pairs(o for o in seen if o.flow.purpose is Purpose.MESH_SIZE and o.ok)
     for purpose, ends in _ENDS.items():
         small = [o for o in seen if o.flow.purpose is purpose and not o.flow.size]
         needs = f"which sizes pass between nodes, to {ends}, and how much is lost"
-        if not small:
+        if not small and not told:
             yield Gap(needs, "no ping was seen")
-            continue
         silent = [o for o in small if not o.ok]
         if silent:
             deaf = _pairs(silent)

@@ -5,9 +5,15 @@ what was found out and holds for the whole script; ``i`` is the number of the jo
 
 Some of it looks odd and has its reason:
 
-- busybox's ``timeout`` turns into the program and leaves a watcher behind for up to a second, which
-  inherits what is open. So the pipe that is read to its end is opened by the program alone, through
-  ``sh -c 'exec "$@" 9>"$0"'``, and a usage text goes to a file, not into ``$(...)``.
+- It runs in containers whose first process may bury no children, as flanneld does not: what is left
+  to it stays a zombie for as long as the pod runs. So whatever is started is waited for, also what
+  is ended early, and busybox's ``timeout``, which leaves a watcher behind, is not used.
+- A shell that has just been forked may lose a signal that its parent traps. So a program and the
+  ``sleep`` that bounds it are begun while TERM is not trapped, and whichever ends first ends the other;
+  workers and watchdog look for a file as well, and each job has its own bound.
+- The pipe that is read to its end is opened by the program alone, through
+  ``sh -c 'exec "$@" 9>"$0"'``, and a usage text goes to a file, not into ``$(...)``: no watcher may
+  hold them open.
 - A web server takes the end of its input for the visitor's leaving, so it must not see one. Alpine's
   ``nc`` shows the end of its input to the server, and goes on for as long as it has input when the
   server has closed: so busybox's hands the connection itself to a program (``-e``). ncat takes a pipe
@@ -25,8 +31,6 @@ Some of it looks odd and has its reason:
 - ``ping -w`` of iputils counts answers, not packets, so that losses are retried away; ``-W`` is safe.
 - A shell that forks keeps what it had saved of its output, and the other end waits for that: so each
   worker gives its output up for good (``exec``), and only then sends that of its jobs elsewhere.
-- A worker that is being ended may still make a file while the folder is removed: then that is not
-  empty, and is removed once more.
 - Every job has its own bound; the watchdog ends the wait for one that outlives it all the same.
 """
 
@@ -64,25 +68,25 @@ mkdir "$t/wwwm-$m" 2>/dev/null && d=$t/wwwm-$m && break
 done
 esac
 [ -n "$d" ] || { echo "@@$m tools folder=none lacks=$G"; echo "@@$m end"; exit; }
-trap 'kill $w $g 2>/dev/null; for t in 1 2 3 4 5 6 7 8 9; do rm -rf "$d" 2>/dev/null && break; done' EXIT
+trap '{ true >"$d/end"; kill $w $g; wait; rm -rf "$d"; } 2>/dev/null' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 trap : USR1
 limit() {
 exec 4<&0
-_s=$1 _p= _w= _b=$!; shift
-trap '{ kill $_p $_w; [ "$!" = "$_b" ] || kill $!; } 2>/dev/null; exit 143' TERM
-"$@" <&4 4<&- & _p=$!
-(trap 'kill $!; exit' TERM; sleep $_s & wait $! && kill $_p) >/dev/null 2>&1 & _w=$!
-wait $_p; _r=$?
-kill $_w 2>/dev/null
+_s=$1; shift
+sleep $_s >/dev/null 2>&1 4<&- & _w=$!
+(trap 'kill $!' TERM; "$@" <&4 4<&- & wait $!; _r=$?; { wait $!; kill $_w; } 2>/dev/null; exit $_r) & _p=$!
+trap '{ kill $_p $_w; wait; } 2>/dev/null; exit 143' TERM
+wait $_w 2>/dev/null && kill $_p 2>/dev/null
+wait $_p 2>/dev/null; _r=$?
 trap - TERM
 return $_r
 }
-if timeout 1 sh -c : >/dev/null 2>&1; then T=timeout
-elif timeout -t 1 sh -c : >/dev/null 2>&1; then T='timeout -t'
-else T=limit; fi
+T=limit
 barred() { case $h in *'not permitted'*|*'ermission denied'*) eval $1=barred;; *) there $2 && eval $1=unknown;; esac; }
 usage() { ($T 2 "$@") >"$d/h" 2>&1 </dev/null; h=$(head -c 4096 "$d/h"); }
+usage timeout --help
+case $h in *BusyBox*) ;; *) timeout 1 sh -c : >/dev/null 2>&1 && T=timeout;; esac
 """
 
 NC = f"""\
@@ -220,20 +224,24 @@ s=$(((${{u%.*}}-B)*100+1${{u#*.}}-100)) n=0
 for l in $R; do [ $i -ge $l ] && n=$((n+20)); done
 n=$((n-s))
 [ $n -gt 9 ] && {{ sleep $((n/100)).$((n%100/10)); read -r u _ </proc/uptime; }}
-run $i >"$d/$i.o" 2>"$d/$i.e" </dev/null; r=$?
+run $i >"$d/$i.o" 2>"$d/$i.e" </dev/null & wait $!; r=$?
 read -r v _ </proc/uptime
 echo "$i $r $u $v" >"$d/$i.r"
 }}
 worker() {{
 exec >/dev/null 2>&1
+trap 'kill $!; wait; exit' TERM
 i=0
-while [ $i -lt $J ]; do
+while [ $i -lt $J ] && [ ! -e "$d/end" ]; do
 set -C; true >"$d/$i.l"; c=$?; set +C
 [ $c = 0 ] && one
 i=$((i+1))
 done
 }}
-(trap 'kill $!; exit' TERM; sleep {_SCRIPT_SECONDS} & wait $! && kill -USR1 $$) >/dev/null 2>&1 & g=$!
+(trap 'kill $!; wait; exit' TERM
+n=0
+while [ ! -e "$d/end" ] && [ $n -lt {_SCRIPT_SECONDS} ]; do sleep 1 & wait $!; n=$((n+1)); done
+[ -e "$d/end" ] || kill -USR1 $$) >/dev/null 2>&1 & g=$!
 while [ $W -gt 0 ]; do worker & w="$w $!" W=$((W-1)); done
 [ -n "$w" ] && wait $w && w=
 """

@@ -18,6 +18,8 @@ from tests.lab.world import World
 
 HTTP_OK: Final = "200"
 SITE_SECONDS: Final = 3
+UNCONNECTED: Final = "Unable to connect to the server"
+AGAIN: Final = 2
 
 
 class Lab:
@@ -118,8 +120,19 @@ class Lab:
         return run(*inside, check=check, input=input, timeout=timeout)
 
     def kubectl(self, *args: str, input: str | None = None, check: bool = True) -> str:
-        """What kubectl says on the control plane node."""
-        return self.control_plane.run("kubectl", *args, input=input, check=check).stdout
+        """What kubectl says on the control plane node.
+
+        A machine that stalls may let a connection time out; nothing has been done then.
+        """
+        command = ("kubectl", *args)
+        done = self.control_plane.run(*command, input=input, check=False)
+        for _ in range(AGAIN):
+            if done.returncode and UNCONNECTED in done.stderr:
+                done = self.control_plane.run(*command, input=input, check=False)
+        if check and done.returncode:
+            msg = f"exit {done.returncode} of {' '.join(command)}: {done.stderr.strip()[-600:]}"
+            raise LabError(msg)
+        return done.stdout
 
     def apply(self, manifest: str) -> None:
         """Apply a manifest."""

@@ -19,6 +19,7 @@ from tests.lab.traces import (
     left,
     own_namespaces,
     requests,
+    unburied,
 )
 
 pytestmark = pytest.mark.lab
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.lab
 
 def test_a_full_run_asks_little_and_changes_nothing(lab: Lab) -> None:
     """Reads, reviews of its own rights, pods in a namespace of its own, exec; nothing is pulled."""
-    before, mark = Images.now(lab), lab.audit_mark()
+    zombies, before, mark = unburied(lab), Images.now(lab), lab.audit_mark()
     said = examine(lab, "--url", f"{lab.site_url}/")
     gone, asked = left(lab), requests(lab, mark)
     after = Images.now(lab)
@@ -40,6 +41,7 @@ def test_a_full_run_asks_little_and_changes_nothing(lab: Lab) -> None:
     assert before.pulls(lab) == []
     assert after.held == before.held
     assert gone == []
+    assert unburied(lab) == zombies
     await_nothing(lab)
 
 

@@ -104,6 +104,17 @@ def namespaces(lab: Lab, *, ending: bool = True) -> list[str]:
     return [name for name, phase in own if ending or phase != "Terminating"]
 
 
+def unburied(lab: Lab) -> dict[str, int]:
+    """How many zombies each pod of flannel holds: flanneld waits for no child but its own."""
+    count = 'grep -l "^State:.Z" /proc/[0-9]*/status 2>/dev/null | wc -l'
+    names = lab.kubectl("get", "pods", "-n", lab.shape.flannel_namespace, "-o", "name").split()
+    enter = ("exec", "-n", lab.shape.flannel_namespace)
+    return {
+        name: int(lab.kubectl(*enter, name, "-c", "kube-flannel", "--", "sh", "-c", count))
+        for name in names
+    }
+
+
 def left(lab: Lab) -> list[str]:
     """What a run that has ended has left: pods, and namespaces that nobody has deleted."""
     return [*probe_pods(lab), *namespaces(lab, ending=False)]

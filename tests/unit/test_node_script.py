@@ -22,7 +22,7 @@ from tests.unit.recorded import printed, text
 
 MARK = "@@0123456789abcdef"
 MOST = 4096
-BASIC = ("sh", "head", "cat", "cut", "grep", "awk", "ls", "timeout", "tr", "true")
+BASIC = ("sh", "head", "cat", "cut", "grep", "awk", "ls", "sleep", "tr", "true")
 NAMES = [
     *("address", "route", "rule", "sysctl", "neighbour", "fdb", "sockets", "subnet.env"),
     *("conntrack", "kube-proxy-mode", "kube-proxy-healthz"),
@@ -103,7 +103,7 @@ def test_a_setting_that_is_absent_is_said(programs: Programs) -> None:
     assert found.status == 0
 
 
-HASTY = node_script(MARK, MOST).replace("timeout 4", "timeout 1")
+HASTY = node_script(MARK, MOST).replace("limit 4", "limit 1")
 
 
 def test_endless_output_is_cut(programs: Programs) -> None:

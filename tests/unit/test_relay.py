@@ -1,7 +1,6 @@
 """The relay's script, run by real shells with real tools against servers on loopback."""
 
 import re
-import shutil
 import signal
 import socket
 import ssl
@@ -352,9 +351,9 @@ def test_the_script_ends_though_a_job_does_not(some: Bench) -> None:
     with serving(None) as port, serving(saying(NOT_FOUND)) as web:
         asked = (flow(FlowKind.HTTP, port, "x.y"), flow(FlowKind.HTTP, web, "x.y"))
         text = script(asked)
-        assert text.count("sleep 18 ") == 1
+        assert text.count("-lt 18 ") == 1
         begun = time.monotonic()
-        frames = read_frames(some.run(text.replace("sleep 18 ", "sleep 1 ")))
+        frames = read_frames(some.run(text.replace("-lt 18 ", "-lt 1 ")))
         assert time.monotonic() - begun < relay_script._HTTP_SECONDS - 1
     assert frames is not None
     reading = read_observations(asked, frames)
@@ -381,7 +380,7 @@ def test_a_script_that_is_stopped_leaves_nothing(some: Bench, number: signal.Sig
 
 
 def test_nothing_to_ask(some: Bench) -> None:
-    text = script(()).replace("sleep 18 ", "sleep 60 ")  # not what ends it
+    text = script(()).replace("-lt 18 ", "-lt 60 ")  # not what ends it
     frames = read_frames(some.run(text))
     assert frames is not None
     assert (frames.jobs, frames.ended) == ({}, True)
@@ -453,13 +452,12 @@ def test_an_old_nslookup_is_not_trusted(tmp_path: Path) -> None:
     assert reason.startswith("nslookup in the image takes no port, and there is neither bash")
 
 
-def test_an_old_timeout_is_understood(tmp_path: Path) -> None:
-    real = shutil.which("timeout")
-    old = f'[ "$1" = -t ] || exit 1; shift; exec {real} "$@"'
-    place = bench(tmp_path, {**programs("timeout"), "timeout": old})
+@needs_busybox
+def test_a_timeout_that_leaves_a_watcher_behind_is_not_used(tmp_path: Path) -> None:
+    place = bench(tmp_path, applets())
     with serving(saying(NOT_FOUND)) as port:
         frames = place.frames(flow(FlowKind.TCP, port), flow(FlowKind.HTTP, port, "x.y"))
-    assert frames.tools.timeout == "timeout"
+    assert frames.tools.timeout == "limit"
     assert next(f.status for f in frames.jobs.values()) == 0
 
 
