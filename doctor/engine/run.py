@@ -1,7 +1,7 @@
 """Run checks over evidence, and settle what it all means."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -53,7 +53,8 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
     judged = [_judge(check, tables) for check in checks]
     said = [Said(check=r.id, finding=f) for r in judged for f in r.findings]
     diagnoses, _ = attribute(said, tables.observations())
-    results = tuple(_explained(r, diagnoses) for r in judged)
+    hops = {o.flow.id: o.hops for o in tables.observations()}
+    results = tuple(_silenced(_explained(r, diagnoses), diagnoses, hops) for r in judged)
     outcome = _outcome(results, diagnoses)
     exit_code = EXIT_CODES[outcome]
     if outcome is Outcome.WARN and not fail_on_warn:
@@ -136,6 +137,20 @@ def _explained(result: CheckResult, diagnoses: tuple[Diagnosis, ...]) -> CheckRe
         return result
     by = next((d.id for d in diagnoses if any(f == folded[0] for _, f in d.explains)), None)
     return msgspec.structs.replace(result, verdict=Verdict.MASKED, explained_by=by)
+
+
+def _silenced(
+    result: CheckResult, diagnoses: tuple[Diagnosis, ...], hops: Mapping[str, tuple[Hop, ...]]
+) -> CheckResult:
+    """Mark a check as MASKED that is open only for flows which causes keep from being answered."""
+    if result.verdict is not Verdict.INSUFFICIENT or not all(g.flows for g in result.gaps):
+        return result
+    causes = [d for d in diagnoses if d.finding.severity is Severity.FAIL]
+    crossed = [hops.get(f, ()) for g in result.gaps for f in g.flows]
+    hit = [[d.id for d in causes if any(map(d.finding.hop.covers, path))] for path in crossed]
+    if not hit or not all(hit):
+        return result
+    return msgspec.structs.replace(result, verdict=Verdict.MASKED, explained_by=hit[0][0])
 
 
 def _outcome(results: tuple[CheckResult, ...], diagnoses: tuple[Diagnosis, ...]) -> Outcome:

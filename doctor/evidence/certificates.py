@@ -93,7 +93,9 @@ def _unseen(backend: Backend, seen: Iterable[Observation], *, told: bool) -> Ite
         yield Gap(needs, _unasked(backend))
     for address, found in tried.items():
         if not any(o.certificates and parse_certificate(o.certificates[0]) for o in found):
-            yield Gap(f"{needs} at {address}", _unshown(found[0]))
+            silent = all(o.failure and o.failure.unanswered for o in found)
+            flows = tuple(o.flow.id for o in found) if silent else ()
+            yield Gap(f"{needs} at {address}", _unshown(found[0]), flows=flows)
 
 
 def _unasked(backend: Backend) -> str:

@@ -51,7 +51,9 @@ def _unanswered(
         if silent:
             deaf = _pairs(silent)
             known = purpose is Purpose.UNDERLAY_SIZE and deaf <= carried
-            yield Gap(needs, _why(deaf, _pairs(_connected(purpose, others))), essential=not known)
+            why = _why(deaf, _pairs(_connected(purpose, others)))
+            flows = tuple(o.flow.id for o in silent)
+            yield Gap(needs, why, essential=not known, flows=flows)
 
 
 def _connected(purpose: Purpose, others: Iterable[Observation]) -> Iterator[Observation]:

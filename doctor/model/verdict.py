@@ -49,11 +49,13 @@ class Gap(msgspec.Struct, frozen=True):
         needs: What was wanted: ``api:pods``, ``exec:kube-flannel on master``, ``probe pod on x``.
         reason: Why it could not be had, in one line.
         essential: Whether the answer is incomplete without it.
+        flows: Ids of the flows that stayed without an answer, if it is for that.
     """
 
     needs: str
     reason: str
     essential: bool = True
+    flows: tuple[str, ...] = ()
 
 
 class CheckResult(msgspec.Struct, frozen=True):

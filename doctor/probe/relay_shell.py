@@ -31,7 +31,7 @@ Some of it looks odd and has its reason:
 - ``ping -w`` of iputils counts answers, not packets, so that losses are retried away; ``-W`` is safe.
 - A shell that forks keeps what it had saved of its output, and the other end waits for that: so each
   worker gives its output up for good (``exec``), and only then sends that of its jobs elsewhere.
-- Every job has its own bound; the watchdog ends the wait for one that outlives it all the same.
+- Every job has its own bound, to dial that of ``nc -w``: to bound it twice takes three forks more; the watchdog ends the wait for one that outlives it all the same.
 """
 
 __all__ = [
@@ -111,8 +111,8 @@ esac
 connect() {{
 case $V$K in
 bash*) $T {CONNECT_SECONDS} bash -c 'exec 3<>/dev/tcp/$0/$1' "$1" "$2";;
-ncbusybox*) $T {CONNECT_SECONDS + 1} $N $X "$1" "$2" -e true;;
-nc*) $T {CONNECT_SECONDS + 1} $N -z $X "$1" "$2";;
+ncbusybox*) $N $X "$1" "$2" -e true;;
+nc*) $N -z $X "$1" "$2";;
 esac
 }}
 """

@@ -140,13 +140,18 @@ def _by_weight(gaps: Iterable[Gap]) -> list[Gap]:
 
 def unseen(result: Result) -> tuple[Unseen, ...]:
     """List what was not looked at: gaps each once, those that leave the answer open first."""
-    gaps = _by_weight(g for c in result.checks for g in c.gaps)
+    gaps = _by_weight(g for c in result.checks for g in c.gaps if not _silenced(c, g))
     missed = [
         Unseen(needs, reason, _costs(result.checks, needs, reason))
         for needs, reason in dict.fromkeys((g.needs, g.reason) for g in gaps)
     ]
     crashed = [c for c in result.checks if c.verdict is Verdict.CRASHED]
     return (*(Unseen(c.id, f"crashed: {_last_line(c.detail)}") for c in crashed), *missed)
+
+
+def _silenced(check: CheckResult, gap: Gap) -> bool:
+    """Say whether a cause that was found keeps the answer away that is missing."""
+    return check.verdict is Verdict.MASKED and bool(gap.flows)
 
 
 def _costs(checks: Sequence[CheckResult], needs: str, reason: str) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from doctor.contract import Check, check
 from doctor.engine.run import EXIT_CODES, diagnose
 from doctor.evidence.tables import TABLES, Table, Tables
 from doctor.model.evidence import Evidence, KubeProxy, Nodes
+from doctor.model.failure import Failure
 from doctor.model.finding import Code, Finding, Role, Severity
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.hop import Hop, HopKind
 from doctor.model.link import Link
-from doctor.model.verdict import CheckResult, Outcome, TargetResult, Verdict
+from doctor.model.verdict import CheckResult, Gap, Outcome, TargetResult, Verdict
 from tests.unit.support import api, bundle, cluster, node, service
 
 BAD = Code("BAD", Link.NODE, "Bad.")
@@ -160,6 +161,42 @@ def test_a_check_with_a_finding_of_its_own_is_not_masked() -> None:
     own = bad(code=BAD, hop=Hop(HopKind.EGRESS, "x"))
     mixed = judging(bad(code=ECHO, hop=WEB), own, name="two")
     assert diagnose(HEALTHY, [FAILS, mixed]).checks[1].verdict is Verdict.FAIL
+
+
+def open_for(*flows: str) -> Nodes:
+    """Evidence that lacks the answers to flows."""
+    gaps = tuple(Gap(f"an answer to {f}", "there is none", flows=(f,)) for f in flows)
+    return Nodes(gaps=gaps)
+
+
+def crossing(flow: str, hop: Hop) -> Observation:
+    """A flow that stays without an answer."""
+    asked = Flow(flow, Purpose.MESH_SIZE, Vantage(VantageKind.NODE, "n0"), FlowKind.PING, "", 0)
+    return Observation(flow=asked, failure=Failure.TIMEOUT, seconds=4.0, hops=(hop,))
+
+
+@pytest.mark.parametrize(
+    ("hops", "severity", "verdict"),
+    [
+        ((HOP,), FAIL, Verdict.MASKED),
+        ((HOP, HOP), FAIL, Verdict.MASKED),
+        ((HOP, WEB), FAIL, Verdict.INSUFFICIENT),
+        ((WEB,), FAIL, Verdict.INSUFFICIENT),
+        ((HOP,), WARN, Verdict.INSUFFICIENT),
+    ],
+)
+def test_what_a_cause_keeps_silent_is_masked(
+    monkeypatch: pytest.MonkeyPatch, hops: tuple[Hop, ...], severity: Severity, verdict: Verdict
+) -> None:
+    """The answers that are missing would have crossed what is broken: nothing else is open."""
+    flows = [f"f{n}" for n, _ in enumerate(hops)]
+    monkeypatch.setitem(TABLES, Nodes, Table(lambda _: open_for(*flows), ()))
+    seen = tuple(map(crossing, flows, hops))
+    monkeypatch.setattr(Tables, "observations", lambda _: seen)
+    result = diagnose(HEALTHY, [judging(bad(severity)), judging(name="two")])
+    two = result.checks[1]
+    assert two.verdict is verdict
+    assert two.explained_by == ("d1" if verdict is Verdict.MASKED else None)
 
 
 def test_gaps_are_listed_once_with_their_reason() -> None:
