@@ -48,7 +48,9 @@ def webhook_certificates(world: World, seen: tuple[Observation, ...]) -> Webhook
         return WebhookCertificates(gaps=gaps, absent="no webhook is called at a Service")
     items = tuple(_items(world, table.items, seen))
     backends = {(w.backend.key, w.backend.asked_port): w.backend for w in table.items}
-    unseen = [g for b in backends.values() for g in _unseen(b, seen, told=bool(gaps))]
+    unseen = [
+        g for b in backends.values() for g in _unseen(b, seen, told=any(g.essential for g in gaps))
+    ]
     return WebhookCertificates(gaps=(*gaps, *unseen, *_unjudged(items)), items=items)
 
 

@@ -28,7 +28,11 @@ def pings(world: World, seen: tuple[Observation, ...], others: Iterable[Observat
     """
     recorded = dict.fromkeys((*world.table_gaps("Mesh"), *world.table_gaps("Pings")))
     many = len(world.linux) >= _PAIR
-    found = tuple(_unanswered(seen, tuple(others), told=bool(recorded))) if many else ()
+    found = (
+        tuple(_unanswered(seen, tuple(others), told=any(g.essential for g in recorded)))
+        if many
+        else ()
+    )
     return Pings(observations=seen, gaps=(*recorded, *found), overlay=overlay(world))
 
 

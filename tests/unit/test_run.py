@@ -190,7 +190,8 @@ def test_what_a_cause_keeps_silent_is_masked(
 ) -> None:
     """The answers that are missing would have crossed what is broken: nothing else is open."""
     flows = [f"f{n}" for n, _ in enumerate(hops)]
-    monkeypatch.setitem(TABLES, Nodes, Table(lambda _: open_for(*flows), ()))
+    kind: type[Evidence] = Nodes
+    monkeypatch.setitem(TABLES, kind, Table(lambda _: open_for(*flows), ()))
     seen = tuple(map(crossing, flows, hops))
     monkeypatch.setattr(Tables, "observations", lambda _: seen)
     result = diagnose(HEALTHY, [judging(bad(severity)), judging(name="two")])
