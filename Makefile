@@ -74,7 +74,7 @@ $(VENV)/.installed: pyproject.toml requirements.txt
 	  echo "installing python3-venv"; apt-get update -qq && apt-get install -qq -y python3 python3-venv >/dev/null; }
 	@echo "installing wwwm-doctor into $(VENV)"
 	@python3 -m venv $(VENV)
-	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt -e .
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -107,9 +108,7 @@ class Api:
         with self._lock:
             self.requests += 1
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
-        for setting in self._client.configuration.auth_settings().values():
-            if setting["in"] == "header" and setting["value"]:
-                headers[setting["key"]] = setting["value"]
+        headers |= self._authorization()
         try:
             answer = self._client.rest_client.pool_manager.request(
                 method,
@@ -125,6 +124,14 @@ class Api:
         if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return ApiAnswer(status=answer.status, body=answer.data)
         return ApiAnswer(status=answer.status, reason=_message(answer.status, answer.data))
+
+    def _authorization(self) -> dict[str, str]:
+        """Return the headers that say who asks; a token may be renewed meanwhile."""
+        return {
+            setting["key"]: setting["value"]
+            for setting in self._client.configuration.auth_settings().values()
+            if setting["in"] == "header" and setting["value"]
+        }
 
     def pages(self, path: str) -> tuple[ApiAnswer, list[msgspec.Raw]]:
         """LIST a kind, page by page; the items are left undecoded.
@@ -169,32 +176,25 @@ class Api:
         self, namespace: str, pod: str, container: str, command: list[str], seconds: float
     ) -> ExecAnswer:
         """Open an exec channel and read it to its end."""
-        from kubernetes.client import ApiClient, CoreV1Api
-        from kubernetes.client.exceptions import ApiException
-        from kubernetes.stream import stream
+        # not by way of its API classes: to import those takes longer than all that is run here
+        from kubernetes.stream.ws_client import WSClient, get_websocket_url
         from websocket import WebSocketException, setdefaulttimeout
 
         with self._lock:
             self.requests += 1
         # Without it, a handshake waits for as long as the API server waits for the kubelet.
         setdefaulttimeout(self._bound())
-        # stream() swaps the client's request method in place: it must not be the shared one.
-        core = CoreV1Api(ApiClient(self._client.configuration))
+        query = [
+            *(("command", word) for word in command),
+            *(("container", container), ("stdout", "true"), ("stderr", "true")),
+        ]
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/exec"
+        url = get_websocket_url(self.server + path, query)  # type: ignore[no-untyped-call]
         try:
-            channel = stream(
-                core.connect_get_namespaced_pod_exec,
-                pod,
-                namespace,
-                container=container,
-                command=command,
-                stderr=True,
-                stdin=False,
-                stdout=True,
-                tty=False,
-                _preload_content=False,
-                _request_timeout=self._bound(),
+            channel = WSClient(  # type: ignore[no-untyped-call]
+                self._client.configuration, url, self._authorization(), capture_all=False
             )
-        except (ApiException, WebSocketException, OSError) as error:
+        except (WebSocketException, OSError) as error:
             return ExecAnswer(reason=_exec_reason(error))
         try:
             return drain(channel, self.deadline, seconds)
