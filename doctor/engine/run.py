@@ -1,7 +1,7 @@
 """Run checks over evidence, and settle what it all means."""
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 
@@ -31,6 +31,9 @@ __all__ = ["EXIT_CODES", "diagnose"]
 _TARGETED = {Link.SERVICE, Link.METALLB, Link.INGRESS, Link.HOST_PROXY}
 """Links that look at what the URLs asked for cross."""
 
+_ONE_PATH = {Purpose.MESH, Purpose.MESH_SIZE, Purpose.UNDERLAY, Purpose.UNDERLAY_SIZE}
+"""Flows to an address that only one machine or pod has."""
+
 EXIT_CODES = {
     Outcome.HEALTHY: 0,
     Outcome.ERROR: 1,
@@ -53,8 +56,8 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
     judged = [_judge(check, tables) for check in checks]
     said = [Said(check=r.id, finding=f) for r in judged for f in r.findings]
     diagnoses, _ = attribute(said, tables.observations())
-    hops = {o.flow.id: o.hops for o in tables.observations()}
-    results = tuple(_silenced(_explained(r, diagnoses), diagnoses, hops) for r in judged)
+    seen = tuple(tables.observations())
+    results = tuple(_silenced(_explained(r, diagnoses), diagnoses, seen) for r in judged)
     outcome = _outcome(results, diagnoses)
     exit_code = EXIT_CODES[outcome]
     if outcome is Outcome.WARN and not fail_on_warn:
@@ -140,12 +143,22 @@ def _explained(result: CheckResult, diagnoses: tuple[Diagnosis, ...]) -> CheckRe
 
 
 def _silenced(
-    result: CheckResult, diagnoses: tuple[Diagnosis, ...], hops: Mapping[str, tuple[Hop, ...]]
+    result: CheckResult, diagnoses: tuple[Diagnosis, ...], seen: tuple[Observation, ...]
 ) -> CheckResult:
-    """Mark a check as MASKED that is open only for flows which causes keep from being answered."""
+    """Mark a check as MASKED that is open only for flows which causes keep from being answered.
+
+    A cause that lets a flow through, as loss does, need not be why another has no answer. Only flows
+    with one path tell that: to a Service, there are several.
+    """
     if result.verdict is not Verdict.INSUFFICIENT or not all(g.flows for g in result.gaps):
         return result
-    causes = [d for d in diagnoses if d.finding.severity is Severity.FAIL]
+    hops = {o.flow.id: o.hops for o in seen}
+    passed = {h for o in seen if o.ok and o.flow.purpose in _ONE_PATH for h in o.hops}
+    causes = [
+        d
+        for d in diagnoses
+        if d.finding.severity is Severity.FAIL and not any(map(d.finding.hop.covers, passed))
+    ]
     crossed = [hops.get(f, ()) for g in result.gaps for f in g.flows]
     hit = [[d.id for d in causes if any(map(d.finding.hop.covers, path))] for path in crossed]
     if not hit or not all(hit):

@@ -9,7 +9,7 @@ import msgspec
 __all__ = ["Head", "leads_nowhere"]
 
 _MOST = 10
-"""Redirects in a row that a visitor's program follows, or fewer."""
+"""Redirects that are followed; whether a longer row of them has an end is not known."""
 
 _SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
@@ -38,7 +38,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 def leads_nowhere(url: str, head: Head, ask: Callable[[str], Head | None]) -> bool:
-    """Say whether redirects come back to a URL that was asked already, or find no end.
+    """Say whether redirects come back to a URL that was asked already.
 
     They are followed while they stay with the host, within a bound of number and of time.
 
@@ -54,9 +54,9 @@ def leads_nowhere(url: str, head: Head, ask: Callable[[str], Head | None]) -> bo
         target = _plain(following.location, url)
         if not target or _host(target) != _host(url):
             return False
-        if target in asked or len(asked) > _MOST:
+        if target in asked:
             return True
-        if time.monotonic() > until:
+        if len(asked) > _MOST or time.monotonic() > until:
             return False
         asked.add(target)
         url = target

@@ -583,7 +583,8 @@ def trace(request: Request, until: float) -> dict[str, Any]:
         path.count_what_may_come()
         if path.ends and path.silent():
             time.sleep(max(0.0, min(KEPT_BACK_SECONDS, until - time.monotonic())))
-            with contextlib.suppress(CutError), turn(until):
+            # what the first walk saw is kept, whatever comes of the second
+            with contextlib.suppress(CutError, UnsentError), turn(until):
                 walk_again(path, out, ear, until)
     if not path.ends and not path.complete() and time.monotonic() >= until:
         raise CutError

@@ -169,30 +169,35 @@ def open_for(*flows: str) -> Nodes:
     return Nodes(gaps=gaps)
 
 
-def crossing(flow: str, hop: Hop) -> Observation:
-    """A flow that stays without an answer."""
+def crossing(flow: str, hop: Hop, failure: Failure | None = Failure.TIMEOUT) -> Observation:
+    """A flow that stays without an answer, or has one."""
     asked = Flow(flow, Purpose.MESH_SIZE, Vantage(VantageKind.NODE, "n0"), FlowKind.PING, "", 0)
-    return Observation(flow=asked, failure=Failure.TIMEOUT, seconds=4.0, hops=(hop,))
+    return Observation(flow=asked, failure=failure, seconds=4.0, hops=(hop,))
 
 
 @pytest.mark.parametrize(
-    ("hops", "severity", "verdict"),
+    ("hops", "answered", "severity", "verdict"),
     [
-        ((HOP,), FAIL, Verdict.MASKED),
-        ((HOP, HOP), FAIL, Verdict.MASKED),
-        ((HOP, WEB), FAIL, Verdict.INSUFFICIENT),
-        ((WEB,), FAIL, Verdict.INSUFFICIENT),
-        ((HOP,), WARN, Verdict.INSUFFICIENT),
+        ((HOP,), WEB, FAIL, Verdict.MASKED),
+        ((HOP, HOP), WEB, FAIL, Verdict.MASKED),
+        ((HOP, WEB), WEB, FAIL, Verdict.INSUFFICIENT),
+        ((WEB,), WEB, FAIL, Verdict.INSUFFICIENT),
+        ((HOP,), WEB, WARN, Verdict.INSUFFICIENT),
+        ((HOP,), HOP, FAIL, Verdict.INSUFFICIENT),
     ],
 )
 def test_what_a_cause_keeps_silent_is_masked(
-    monkeypatch: pytest.MonkeyPatch, hops: tuple[Hop, ...], severity: Severity, verdict: Verdict
+    monkeypatch: pytest.MonkeyPatch,
+    hops: tuple[Hop, ...],
+    answered: Hop,
+    severity: Severity,
+    verdict: Verdict,
 ) -> None:
     """The answers that are missing would have crossed what is broken: nothing else is open."""
     flows = [f"f{n}" for n, _ in enumerate(hops)]
     kind: type[Evidence] = Nodes
     monkeypatch.setitem(TABLES, kind, Table(lambda _: open_for(*flows), ()))
-    seen = tuple(map(crossing, flows, hops))
+    seen = (*map(crossing, flows, hops), crossing("other", answered, None))
     monkeypatch.setattr(Tables, "observations", lambda _: seen)
     result = diagnose(HEALTHY, [judging(bad(severity)), judging(name="two")])
     two = result.checks[1]
