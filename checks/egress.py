@@ -303,12 +303,16 @@ def _title(cases: list[_Case], control: Observation | None) -> str:
 
 def _stopped(case: _Case) -> str:
     """Say what stops connections: one error may mean that a filter rejects, or that no way leads on."""
-    return "filtered on the way out" + ("" if _is_filter(case) else ", or no route leads there")
+    words = "filtered on the way out"
+    if _is_filter(case):
+        return words
+    silent = any(o.failure is Failure.TIMEOUT for o in case.failed)
+    return f"{words}, or {'that host is down' if silent else 'no route leads there'}"
 
 
 def _is_filter(case: _Case) -> bool:
-    """Say whether a connection failed as only a filter has it, and not for want of a route."""
-    return any(o.failure in (Failure.TIMEOUT, Failure.HOST_PROHIBITED) for o in case.failed)
+    """Say whether a connection failed as only a filter has it; a host that is down is silent, too."""
+    return any(o.failure is Failure.HOST_PROHIBITED for o in case.failed)
 
 
 def _target(case: _Case) -> str:

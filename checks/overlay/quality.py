@@ -119,13 +119,19 @@ def quality(nodes: Nodes, pings: Pings, flannel: Flannel | None) -> Iterator[Fin
             yield made if hurts else msgspec.structs.replace(made, severity=Severity.WARN)
         lossy = {p: f for p, f in seen.items() if p not in explained and _loses(f)}
         for group in classes(count, list(lossy), list(seen)):
-            yield _lossy(kind, group, lossy, nodes)
+            sure = kind is pods or any(_loses(_carried(pings, p)) for p in group.pairs)
+            yield _lossy(kind, group, lossy, nodes, fails=sure)
         explained |= {*large, *lossy}
 
 
 def _of(pings: Pings, pair: Pair) -> list[Observation]:
     """Select the pings to pods between two nodes."""
     return _pairs(pings.of(Purpose.MESH_SIZE)).get(pair, [])
+
+
+def _carried(pings: Pings, pair: Pair) -> list[Observation]:
+    """Select the pings to pods between two nodes that were answered, in part at least."""
+    return [o for o in _of(pings, pair) if o.ok]
 
 
 def _pairs(flows: Iterable[Observation]) -> Pairs:
@@ -155,7 +161,7 @@ def _large(flows: Iterable[Observation]) -> list[Observation]:
 def _cut(flows: list[Observation]) -> bool:
     """Say whether only small packets pass between two nodes."""
     small, large = _small(flows), _large(flows)
-    whole = bool(small) and all(o.ok and not o.lost for o in small)
+    whole = bool(small) and all(o.ok for o in small) and not _loses(flows)
     gone = bool(large) and all(o.failure in (Failure.TOO_BIG, Failure.TIMEOUT) for o in large)
     return whole and gone
 
@@ -225,8 +231,11 @@ def _smaller(group: Class, size: int, nodes: Nodes, flannel: Flannel) -> tuple[R
     return tuple(mends)
 
 
-def _lossy(kind: _Kind, group: Class, lossy: Pairs, nodes: Nodes) -> Finding:
-    """Say that a part of the packets is lost."""
+def _lossy(kind: _Kind, group: Class, lossy: Pairs, nodes: Nodes, *, fails: bool) -> Finding:
+    """Say that a part of the packets is lost; how much it hurts, only what pods send tells.
+
+    A node may limit how many pings it answers itself.
+    """
     flows = [o for p in group.pairs for o in _answered(lossy[p])]
     lost, sent = sum(o.lost for o in flows), sum(o.sent for o in flows)
     a, b = group.pairs[0]
@@ -235,7 +244,7 @@ def _lossy(kind: _Kind, group: Class, lossy: Pairs, nodes: Nodes) -> Finding:
         title=f"{lost} of {sent} packets to {kind.ends} are lost between {group.words}",
         hop=Hop(HopKind.UNDERLAY, group.where, kind.what),
         evidence=ids(flows),
-        severity=Severity.FAIL if lost >= _FAILING_SHARE * sent else Severity.WARN,
+        severity=Severity.FAIL if fails and lost >= _FAILING_SHARE * sent else Severity.WARN,
         confidence=Confidence.LIKELY,
         remediation=(
             Remediation(

@@ -50,27 +50,28 @@ def finish(command: tuple[str, ...], given: bytes, deadline: Deadline, seconds: 
         OSError: It could not be run.
     """
     own = Deadline(deadline.bound(seconds))
-    with subprocess.Popen(  # noqa: S603 - sh, sudo and ssh as this machine has them
+    process = subprocess.Popen(  # noqa: S603 - sh, sudo and ssh as this machine has them
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         process_group=0,
-    ) as process:
-        pipes = _Pipes(process, given)
-        try:
-            while pipes.open and not pipes.full:
-                _see_time(process, own, deadline)
-                pipes.move(min(_LOOK_SECONDS, own.bound(_LOOK_SECONDS)))
-            if pipes.full:
-                pipes.shut()
-                _kill(process)
-            _await(process, own, deadline)
-        except BaseException:
+    )
+    pipes = _Pipes(process, given)
+    try:
+        while pipes.open and not pipes.full:
+            _see_time(process, own, deadline)
+            pipes.move(min(_LOOK_SECONDS, own.bound(_LOOK_SECONDS)))
+        if pipes.full:
+            pipes.shut()
             _kill(process)
-            raise
-        finally:
-            pipes.close()
+        _await(process, own, deadline)
+    except BaseException:
+        pipes.shut()
+        _kill(process)
+        raise
+    finally:
+        pipes.close()
     out, err = pipes.read
     return Finished(out, err, process.returncode, cut=pipes.full)
 
@@ -175,7 +176,8 @@ def _see_time(process: subprocess.Popen[bytes], own: Deadline, deadline: Deadlin
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a program with all that it started."""
-    # what sudo runs is another user's
+    """End a program with all that it started; what sudo runs is another user's, and goes on."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_LOOK_SECONDS)

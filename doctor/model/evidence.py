@@ -222,6 +222,7 @@ class Flannel(Evidence, frozen=True, kw_only=True):
 
 
 _LOSSY_SHARE = 0.3
+_SENT_ANEW_SECONDS = 0.9
 
 
 class Mesh(Measured, frozen=True, kw_only=True):
@@ -237,9 +238,17 @@ class Mesh(Measured, frozen=True, kw_only=True):
         """Say whether so many pings between two nodes are lost that three in a row may be.
 
         That is some and not all of one flow: where none is answered, pings may be filtered, or the
-        way is broken. Of two nodes that did not ping each other nothing is known.
+        way is broken. Of two nodes that did not ping each other nothing is known. A node may limit
+        how many pings it answers: connections to it have to be slow, too.
         """
-        return any(self._loses(p, {a, b}) for p in (Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE))
+        ends = {a, b}
+        if self._loses(Purpose.MESH_SIZE, ends):
+            return True
+        control = [
+            o for o in self.of(Purpose.UNDERLAY) if {o.flow.vantage.node, o.flow.subject} == ends
+        ]
+        slow = any(o.failure or o.lost or o.seconds >= _SENT_ANEW_SECONDS for o in control)
+        return self._loses(Purpose.UNDERLAY_SIZE, ends) and (slow or not control)
 
     def _loses(self, purpose: Purpose, ends: set[str]) -> bool:
         """Say it of the pings to the nodes, or of those to their pods."""

@@ -98,8 +98,8 @@ def test_reachable(case: Case) -> None:
 @pytest.mark.parametrize(
     ("found", "confidence"),
     [
-        ((*both(TIMEOUT), *both(None, REDIS)), Confidence.CERTAIN),
-        ((*both(TIMEOUT), *both(REFUSED, REDIS)), Confidence.CERTAIN),
+        ((*both(TIMEOUT), *both(None, REDIS)), Confidence.LIKELY),
+        ((*both(TIMEOUT), *both(REFUSED, REDIS)), Confidence.LIKELY),
         ((*both(Failure.HOST_PROHIBITED), *both(None, REDIS)), Confidence.CERTAIN),
         ((*both(Failure.NO_ROUTE), *both(None, REDIS)), Confidence.LIKELY),
         (both(TIMEOUT), Confidence.LIKELY),

@@ -382,5 +382,22 @@ def test_a_ping_that_is_answered_exonerates_no_connection(lost: int) -> None:
     assert said(judge(pinged(mesh(everything), lost), networks())) != set()
 
 
+def test_a_limit_on_pings_excuses_no_connection_that_is_lost() -> None:
+    """Nodes answer few pings, and connections to them at once: what pods lose, a filter takes."""
+
+    def limited(o: Observation) -> Observation:
+        hit = o.flow.purpose is Purpose.UNDERLAY_SIZE
+        return msgspec.structs.replace(o, lost=3) if hit else o
+
+    flows = mesh(everything)
+    few = msgspec.structs.replace(flows, observations=tuple(map(limited, flows.observations)))
+    assert said(judge(few, networks())) == said(judge(flows, networks())) != set()
+    slow = tuple(
+        msgspec.structs.replace(o, seconds=1.1) if o.flow.purpose is Purpose.UNDERLAY else o
+        for o in few.observations
+    )
+    assert judge(msgspec.structs.replace(few, observations=slow), networks()) == []
+
+
 def test_connections_that_a_lossy_network_loses_are_no_filters_work() -> None:
     assert judge(pinged(mesh(around(ONE)), 2), networks()) == []

@@ -121,6 +121,32 @@ def test_large_ones_prove_nothing_without_the_small_ones(lost: int) -> None:
     assert bool(codes) is (lost < SAMPLES)
 
 
+def test_one_small_packet_that_is_lost_hides_no_narrow_network() -> None:
+    def narrow(o: Observation) -> Observation:
+        if o.flow.size:
+            return lose(o)
+        return lose(o, 1) if o.flow.vantage.node < o.flow.subject else o
+
+    found = findings(quality, nodes(), mesh(narrow), flannel())
+    assert {c for c, _ in said(found)} == {"UNDERLAY_MTU_TOO_SMALL"}
+
+
+@pytest.mark.parametrize(
+    ("pods", "severity"), [(0, Severity.WARN), (2, Severity.FAIL), (SAMPLES, Severity.WARN)]
+)
+def test_nodes_that_answer_few_pings_lose_nothing_of_the_pods(
+    pods: int, severity: Severity
+) -> None:
+    """A limit on ICMP is none on traffic; nor does a broken overlay say what the network loses."""
+
+    def limited(o: Observation) -> Observation:
+        under = o.flow.purpose is Purpose.UNDERLAY_SIZE
+        return o if o.flow.size else lose(o, 3 if under else pods)
+
+    found = findings(quality, nodes(), mesh(limited), flannel())
+    assert {(f.code.name, f.severity) for f in found} == {("UNDERLAY_LOSSY", severity)}
+
+
 def test_a_filter_on_what_one_node_sends_is_no_loss() -> None:
     """The way back is answered throughout: half of all is gone, and none by chance."""
     filtered = mesh(lambda o: lose(o) if o.flow.vantage.node == ONE else o)

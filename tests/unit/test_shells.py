@@ -1,6 +1,9 @@
 """Shells: scripts run here, and by an ssh whose every word is seen."""
 
 import contextlib
+import os
+import signal
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -143,3 +146,23 @@ def test_a_program_that_closed_its_streams_is_waited_for_and_bounded(tmp_path: P
     script = f"exec >&- 2>&-; sleep 0.1; echo >{tmp_path}/done"
     assert LocalShell(Deadline(30)).run(script, 20).reason == ""
     assert (tmp_path / "done").exists()
+
+
+# nobody waits for it: that is what is wanted here, and what the warning says
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_program_that_may_not_be_killed_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sudo runs is root's: it goes on, and the run ends."""
+
+    def refuse(_group: int, _number: int) -> None:
+        raise PermissionError
+
+    kill = os.killpg
+    monkeypatch.setattr(os, "killpg", refuse)
+    begun = time.monotonic()
+    said = LocalShell(Deadline(30)).run(f"echo $$ >{tmp_path}/pid; exec sleep 60", 1)
+    took = time.monotonic() - begun
+    kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert "did not end" in said.reason
+    assert took < 40  # its own end would be after 60
