@@ -10,6 +10,7 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from doctor.model.certificate import SKEW, Certificate, Vouching
 
@@ -25,6 +26,7 @@ _BLOCK = re.compile(
     re.MULTILINE,
 )
 _UNREADABLE = (ValueError, OverflowError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_OF_SERVERS = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
 
@@ -61,6 +63,9 @@ def vouched_for(chain: tuple[str, ...], authorities: str, at: float) -> Vouching
     shown = [c for c in map(_load, chain) if c is not None]
     if not trusted or not shown:
         return Vouching(None)
+    misfit = _misfit(shown[0])
+    if misfit != "":
+        return Vouching(None if misfit is None else False, misfit or "")
     if shown[0] in trusted:
         return Vouching(trusted=True)
     found = _reached(shown[0], shown[1:_MOST_SHOWN], trusted[:_MOST_TRUSTED], at)
@@ -119,6 +124,9 @@ def _flaw(issuer: x509.Certificate, depth: int, at: float) -> str | None:
         old = issuer.version is x509.Version.v1
     except _UNREADABLE:
         return None
+    misfit = _misfit(issuer)
+    if misfit != "":
+        return misfit
     most = authority.path_length if authority else None
     flaws = (
         (not (authority.ca if authority else old), "is not that of an authority (no CA:TRUE)"),
@@ -128,6 +136,26 @@ def _flaw(issuer: x509.Certificate, depth: int, at: float) -> str | None:
         (most is not None and depth > most, f"allows only {most} authorities below it"),
     )
     return next((f"{who} {what}" for so, what in flaws if so), "")
+
+
+def _misfit(found: x509.Certificate) -> str | None:
+    """Say why a certificate is none of a server, nor of who vouches for one; empty where it may be.
+
+    Returns:
+        None where that is not known: it says what is not understood here, but has to be.
+    """
+    try:
+        use = _extension(found, x509.ExtendedKeyUsage)
+        odd = any(
+            e.critical and isinstance(e.value, x509.UnrecognizedExtension) for e in found.extensions
+        )
+        bounded = _extension(found, x509.NameConstraints) is not None
+        who = f"the certificate of {found.subject.rfc4514_string()[:_LONGEST]}"
+    except _UNREADABLE:
+        return None
+    if use is not None and not _OF_SERVERS & set(use):
+        return f"{who} is not for servers (extendedKeyUsage)"
+    return None if odd or bounded else ""
 
 
 def _extension(found: x509.Certificate, kind: type[_E]) -> _E | None:

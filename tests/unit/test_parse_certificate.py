@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +31,7 @@ def made(  # noqa: PLR0913 - a certificate has many parts
     depth: int | None = None,
     signs: bool | None = None,
     dates: tuple[dt.datetime, dt.datetime] = (BEGINS, ENDS),
+    more: x509.ExtensionType | None = None,
 ) -> x509.Certificate:
     """Make a certificate; it says of being an authority, and of signing, what is not None."""
     builder = (
@@ -63,6 +64,8 @@ def made(  # noqa: PLR0913 - a certificate has many parts
             decipher_only=False,
         )
         builder = builder.add_extension(usage, critical=True)
+    if more is not None:
+        builder = builder.add_extension(more, critical=True)
     return builder.sign(by, hashes.SHA256())
 
 
@@ -185,6 +188,37 @@ def test_an_issuer_has_to_be_a_valid_authority(of: dict[str, Any], flaw: str) ->
         assert found.trusted is (not flaw)
         assert flaw in found.flaw
         assert bool(found.flaw) is bool(flaw)
+
+
+CLIENT, SERVER, ANY = (
+    x509.ExtendedKeyUsage([oid])
+    for oid in (
+        ExtendedKeyUsageOID.CLIENT_AUTH,
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+    )
+)
+BOUNDED = x509.NameConstraints([x509.DNSName("x")], None)
+ODD = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [(SERVER, True), (ANY, True), (CLIENT, False), (BOUNDED, None), (ODD, None)],
+)
+def test_what_a_certificate_is_for_counts_from_end_to_end(
+    more: x509.ExtensionType, *, expected: bool | None
+) -> None:
+    """The server's own, also in the caBundle itself, and each that vouches for it."""
+    leaf = made("leaf", LEAF_KEY, "root", ROOT_KEY, "a", more=more)
+    chain, authorities = issued(ca=True, more=more)
+    for found in (
+        vouched_for((der(leaf),), bundle(ROOT), NOW),
+        vouched_for((der(leaf),), bundle(leaf), NOW),
+        vouched_for(chain, authorities, NOW),
+    ):
+        assert found.trusted is expected
+        assert bool(found.flaw) is (expected is False)
 
 
 def test_one_of_several_issuers_is_enough() -> None:
