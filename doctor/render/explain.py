@@ -54,7 +54,8 @@ def explain_check(check: Check, needs: Needs, *, width: int = WIDTH) -> str:
         width: Columns of the terminal.
     """
     codes = [line for code in check.codes for line in _code(code, width)]
-    parts = (*sections(check.docs), _needs(needs))
+    told = f"{check.title}."
+    parts = (*(s for s in sections(check.docs) if s.body.strip() != told), _needs(needs))
     return _page(
         [
             f"{inert(check.id)} ({check.link.value})",
