@@ -3,6 +3,7 @@
 from importlib.resources import files
 
 from doctor.bundle.io import loads
+from doctor.cli.again import program
 from doctor.cli.output import show
 from doctor.engine.registry import load
 from doctor.engine.run import diagnose
@@ -11,7 +12,7 @@ from doctor.errors import UsageError
 __all__ = ["RECORDINGS", "demonstrate"]
 
 RECORDINGS = {
-    "article": "The article's fault: a security group drops port 53 on a routed (host-gw) pod network",
+    "article": "A security group drops port 53 on a routed (host-gw) pod network",
     "overlay": "A security group drops UDP 8472: pods of different nodes cannot talk",
     "port-security": "OpenStack port security drops the load balancer's address",
     "host-header": "nginx on the proxy host forwards requests without their Host header",
@@ -35,5 +36,5 @@ def demonstrate(name: str | None, *, listing: bool, verbose: bool) -> str:
     bundle = loads(body, f"the recording {chosen}")
     checks = tuple(c for c in load() if c.id in bundle.question.checks)
     title = f"Recording: {RECORDINGS[chosen]}\n\n"
-    more = "" if name else "\nOther recordings: wwwm-doctor demo --list\n"
+    more = "" if name else f"\nOther recordings: {program()} demo --list\n"
     return title + show(diagnose(bundle, checks), verbose=verbose) + more

@@ -8,6 +8,7 @@ import msgspec
 from doctor.bundle.io import load as load_bundle
 from doctor.bundle.io import save
 from doctor.bundle.schema import Bundle, Question
+from doctor.cli.again import again
 from doctor.cli.output import Output, columns, outputs_of, progress, warn, writable, write
 from doctor.contract import Check
 from doctor.engine.registry import codes, load, select, suggestion
@@ -69,7 +70,12 @@ def examine(names: tuple[str, ...], given: dict[str, object]) -> int:
         result = Result(outcome=Outcome.INTERRUPTED, exit_code=130, message="interrupted")
         write(result, machine)
         raise
-    write(result, outputs, verbose=wish.verbose)
+    same = {
+        "--kubeconfig": wish.kubeconfig,
+        "--context": wish.context,
+        "--proxy-host": wish.proxy_host,
+    }
+    write(again(result, same), outputs, verbose=wish.verbose)
     return result.exit_code
 
 
