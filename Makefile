@@ -1,5 +1,8 @@
 # Two commands matter: `make demo` and `make test`. Both install what they need.
 
+# Tests start hundreds of processes: without bytecode each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV ?= .venv
 PY := $(VENV)/bin/python
 BIN := $(VENV)/bin
