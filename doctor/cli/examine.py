@@ -9,7 +9,16 @@ from doctor.bundle.io import load as load_bundle
 from doctor.bundle.io import save
 from doctor.bundle.schema import Bundle, Question
 from doctor.cli.again import again
-from doctor.cli.output import Output, columns, outputs_of, progress, warn, writable, write
+from doctor.cli.output import (
+    Output,
+    columns,
+    distinct,
+    outputs_of,
+    progress,
+    warn,
+    writable,
+    write,
+)
 from doctor.contract import Check
 from doctor.engine.registry import codes, load, select, suggestion
 from doctor.engine.run import diagnose
@@ -57,6 +66,8 @@ def examine(names: tuple[str, ...], given: dict[str, object]) -> int:
     """
     wish = msgspec.convert(given, Wish)
     outputs = outputs_of(wish.outputs)
+    # before anything is written, be it only an error
+    distinct((*(o.path for o in outputs), wish.save, wish.bundle))
     machine = tuple(o for o in outputs if o.format != "terminal")
     try:
         _forbid_contradictions(wish)
@@ -80,13 +91,29 @@ def examine(names: tuple[str, ...], given: dict[str, object]) -> int:
 
 
 def _forbid_contradictions(wish: Wish) -> None:
-    """Refuse options that only a cluster can answer, beside a bundle.
+    """Refuse options of which one would be ignored for another's sake.
 
     Raises:
         UsageError: There are such options.
     """
-    if wish.bundle is None:
-        return
+    if wish.bundle is not None:
+        _forbid_beside_bundle(wish)
+    probing = {
+        "--probe-image": wish.probe_image is not None,
+        "--probe-namespace": wish.probe_namespace is not None,
+        "--allow-host-probe": wish.allow_host_probe,
+    }
+    for name, given in probing.items():
+        if wish.no_probe and given:
+            raise UsageError(f"--no-probe and {name} exclude each other")
+
+
+def _forbid_beside_bundle(wish: Wish) -> None:
+    """Refuse what only a cluster can answer.
+
+    Raises:
+        UsageError: There are such options.
+    """
     given = {
         "--url": wish.urls,
         "--kubeconfig": wish.kubeconfig,

@@ -15,7 +15,17 @@ from doctor.model.verdict import Result
 from doctor.render.json_ import render_json
 from doctor.render.text import inert
 
-__all__ = ["Output", "columns", "outputs_of", "progress", "show", "warn", "writable", "write"]
+__all__ = [
+    "Output",
+    "columns",
+    "distinct",
+    "outputs_of",
+    "progress",
+    "show",
+    "warn",
+    "writable",
+    "write",
+]
 
 _FORMATS = ("terminal", "json")
 
@@ -53,6 +63,22 @@ def _output(text: str) -> Output:
     if found and not path:
         raise UsageError(f"--output: {text!r} names no file")
     return Output(name, Path(path) if path else None)
+
+
+def distinct(paths: Iterable[Path | None]) -> None:
+    """See that no file is meant twice; what is no regular file, such as /dev/null, may be.
+
+    Raises:
+        UsageError: One is: what is written last would be all that is left.
+    """
+    seen: set[Path] = set()
+    for path in paths:
+        if path is None or (path.exists() and not path.is_file()):
+            continue
+        place = path.resolve()
+        if place in seen:
+            raise UsageError(f"{path} is named twice, by --output, --save or --bundle")
+        seen.add(place)
 
 
 def writable(paths: Iterable[Path | None]) -> None:

@@ -1,14 +1,12 @@
-"""The API server: configuration, raw LISTs, and exec. The only home of ``kubernetes``."""
+"""The API server: raw LISTs, and exec. How it is found is ``kubeconfig``'s."""
 
 import contextlib
 import json
 import logging
-import os
 import threading
 import warnings
 from collections.abc import Iterator
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,11 +14,13 @@ import msgspec
 
 from doctor.collect.deadline import Deadline
 from doctor.collect.exec_channel import ExecAnswer, drain
+from doctor.collect.kubeconfig import client_of, one_line
 from doctor.errors import ClusterError
 
 __all__ = ["Api", "ApiAnswer", "ExecAnswer", "connect"]
 
 _PAGE = 500
+_SILENT = logging.NullHandler()
 _MOST_AT_ONCE = 12
 """Requests and open exec channels: more would be a load on the API server, not speed."""
 
@@ -194,7 +194,7 @@ class Api:
             channel = WSClient(  # type: ignore[no-untyped-call]
                 self._client.configuration, url, self._authorization(), capture_all=False
             )
-        except (WebSocketException, OSError) as error:
+        except (WebSocketException, OSError, ValueError) as error:
             return ExecAnswer(reason=_exec_reason(error))
         try:
             return drain(channel, self.deadline, seconds)
@@ -212,7 +212,9 @@ def _exec_reason(error: Exception) -> str:
     text = str(getattr(error, "reason", "") or error)
     if "Handshake status" in text:
         text = text.partition("-+-+-")[0].strip()
-    return f"exec refused ({status}): {_line(text)}" if status else f"exec failed: {_line(text)}"
+    return (
+        f"exec refused ({status}): {one_line(text)}" if status else f"exec failed: {one_line(text)}"
+    )
 
 
 def _message(status: int, body: bytes) -> str:
@@ -221,7 +223,7 @@ def _message(status: int, body: bytes) -> str:
         message = msgspec.json.decode(body, type=_Status).message
     except msgspec.DecodeError:
         message = body[:200].decode("utf-8", "replace")
-    return _line(message) or f"HTTP {status}"
+    return one_line(message) or f"HTTP {status}"
 
 
 def _plain(error: BaseException) -> str:
@@ -239,18 +241,17 @@ def _plain(error: BaseException) -> str:
         ("Name or service not known", "its name does not resolve"),
         ("Temporary failure in name resolution", "its name does not resolve"),
     )
-    return next((plain for mark, plain in words if mark in text), _line(text))
-
-
-def _line(text: str) -> str:
-    """Fold text to one line of bounded length."""
-    return " ".join(text.split())[:300]
+    return next((plain for mark, plain in words if mark in text), one_line(text))
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the client's warnings and logs off the user's screen."""
+    """Keep the client's warnings and logs off the user's screen, its logs for good.
+
+    It logs later, too: when credentials run out, their plugin is run again.
+    """
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    logging.getLogger().addHandler(_SILENT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -269,15 +270,22 @@ def connect(kubeconfig: str | None, context: str | None, seconds: float, deadlin
         ClusterError: There is no kubeconfig, it is broken, or the API server does not answer.
     """
     with _quiet():
-        api = Api(_client(kubeconfig, context), seconds, deadline)
+        client, proxy = client_of(kubeconfig, context)
+        api = Api(client, seconds, deadline)
     answer = api.call("GET", "/version")
     if answer.status == HTTPStatus.UNAUTHORIZED:
         raise ClusterError(f"the API server {api.server} does not accept these credentials")
     if answer.status == 0:
-        raise ClusterError(f"the API server {api.server} cannot be reached: {answer.reason}")
+        by = f"{_by(proxy)}: " if proxy else ""
+        raise ClusterError(f"the API server {api.server} cannot be reached: {by}{answer.reason}")
     if answer.ok and not _is_kubernetes(answer.body):
         raise ClusterError(f"{api.server} answers, but not as a Kubernetes API server does")
     return api
+
+
+def _by(proxy: str) -> str:
+    """Say that it need not be the server itself that cannot be reached."""
+    return f"requests go by the proxy {proxy}, and it or the server behind it cannot be reached"
 
 
 def _is_kubernetes(body: bytes) -> bool:
@@ -286,45 +294,3 @@ def _is_kubernetes(body: bytes) -> bool:
         return bool(msgspec.json.decode(body, type=_Version).git_version)
     except msgspec.DecodeError:
         return False
-
-
-def _client(kubeconfig: str | None, context: str | None) -> Any:
-    """Build the client from a kubeconfig, or from the pod's service account."""
-    from kubernetes import client, config
-    from kubernetes.config.config_exception import ConfigException
-
-    configuration = client.Configuration()
-    in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
-    files = kubeconfig or os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    # as for kubectl, only the variable is a list
-    named = [kubeconfig] if kubeconfig else files.split(os.pathsep)
-    present = [f for f in named if f and Path(f).is_file()]
-    if not present and in_cluster and not kubeconfig:
-        try:
-            config.load_incluster_config(  # type: ignore[no-untyped-call]
-                client_configuration=configuration
-            )
-        except ConfigException as error:
-            raise ClusterError(f"the pod's service account: {_line(str(error))}") from error
-        return client.ApiClient(configuration)
-    if not present:
-        what = "is a directory" if Path(files).is_dir() else "does not exist"
-        raise ClusterError(f"no kubeconfig: {files} {what}; give --kubeconfig FILE")
-    try:
-        config.load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=os.pathsep.join(present),
-            context=context,
-            client_configuration=configuration,
-        )
-    except ConfigException as error:
-        if context and context in str(error):
-            raise ClusterError(f"the kubeconfig {files} has no context {context!r}") from error
-        raise ClusterError(f"the kubeconfig {files} is broken: {_line(str(error))}") from error
-    except TypeError as error:
-        raise ClusterError(f"the kubeconfig {files} is broken: it is no YAML mapping") from error
-    except Exception as error:  # the loader raises YAML, binascii, type and key errors as they come
-        raise ClusterError(f"the kubeconfig {files} is broken: {_line(str(error))}") from error
-    if not str(configuration.host).startswith(("http://", "https://")):
-        raise ClusterError(f"the kubeconfig {files} is broken: its server is no URL")
-    configuration.retries = False
-    return client.ApiClient(configuration)

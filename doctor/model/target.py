@@ -1,5 +1,6 @@
 """Targets: the URLs that should work."""
 
+import ipaddress
 import re
 import string
 from urllib.parse import quote, urlsplit
@@ -9,7 +10,9 @@ import msgspec
 __all__ = ["Target", "host_matches", "parse_target"]
 
 _PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[a-z0-9._:-]+", re.ASCII)
+_LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_LONGEST = 253
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -49,9 +52,11 @@ def parse_target(url: str) -> Target:
     if parts.username or parts.password:
         raise ValueError("a URL with a user name or password is not accepted")
     try:
-        port = parts.port or _PORTS[parts.scheme]
+        port = _PORTS[parts.scheme] if parts.port is None else parts.port
     except ValueError as error:
         raise ValueError(f"{url!r} has no valid port") from error
+    if not port:
+        raise ValueError(f"{url!r} has no valid port: nothing can be reached at port 0")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(
         url=url,
@@ -68,9 +73,22 @@ def _ascii(host: str, url: str) -> str:
         found = host.encode("idna").decode()
     except UnicodeError:
         found = ""
-    if not _HOST.fullmatch(found):
+    if not _is_name(found) and not _is_ipv6(found):
         raise ValueError(f"{url!r} names no valid host")
     return found
+
+
+def _is_name(host: str) -> bool:
+    """Say whether a host is an IPv4 address or a name; underscores do occur in names."""
+    return len(host) <= _LONGEST and _NAME.fullmatch(host) is not None
+
+
+def _is_ipv6(host: str) -> bool:
+    """Say whether a host is an IPv6 address; one with a zone means nothing elsewhere."""
+    try:
+        return not ipaddress.IPv6Address(host).scope_id
+    except ValueError:
+        return False
 
 
 def host_matches(rule: str, host: str) -> bool:

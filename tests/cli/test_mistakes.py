@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.loopback import kubeconfig
+
 BUNDLE = Path(__file__).parents[2] / "doctor" / "recordings" / "article.bundle"
 
 
@@ -102,6 +104,90 @@ def test_a_file_that_cannot_be_written_is_noticed_first(
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "cannot write" in done.stderr or "is a directory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-o", "terminal={0}/x", "-o", "json={0}/x"),
+        ("-o", "terminal={0}/x", "-o", "json={0}/folder/../x"),
+        ("-o", "json={0}/x", "--save", "{0}/x"),
+        ("-o", "json={0}/link", "--bundle", "{0}/bundle"),
+    ],
+    ids=lambda o: o[1] + o[3],
+)
+def test_two_outputs_to_the_same_file_are_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """The second would overwrite the first, or the evidence itself."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "bundle").write_bytes(BUNDLE.read_bytes())
+    (tmp_path / "link").symlink_to("bundle")
+    done = doctor("run", *(o.format(tmp_path) for o in options))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is named twice, by --output, --save or --bundle" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "bundle").read_bytes() == BUNDLE.read_bytes()
+    assert not (tmp_path / "x").exists()
+
+
+def test_several_outputs_may_go_nowhere() -> None:
+    options = ("-o", "json=/dev/null", "-o", "terminal=/dev/null")
+    assert doctor("run", "--bundle", str(BUNDLE), *options).returncode == 3
+
+
+@pytest.mark.parametrize("formats", [("json", "terminal"), ("json", "json")], ids="-".join)
+def test_two_outputs_to_stdout_are_refused(formats: tuple[str, str]) -> None:
+    done = doctor("run", "--bundle", str(BUNDLE), "-o", formats[0], "-o", formats[1])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "only one format can go to stdout" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--allow-host-probe",), ("--probe-image", "x"), ("--probe-namespace", "x")],
+    ids=lambda o: o[0],
+)
+def test_no_probe_and_how_to_probe_exclude_each_other(option: tuple[str, ...]) -> None:
+    done = doctor("run", "--no-probe", *option, "--kubeconfig", "/absent")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"wwwm-doctor: --no-probe and {option[0]} exclude each other\n"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:0/", "http://-/"])
+def test_a_url_that_cannot_be_asked_for_is_refused(url: str) -> None:
+    done = doctor("run", "--url", url, "--kubeconfig", "/absent")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"wwwm-doctor: --url: {url!r} ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "images", "cleanup"])
+def test_an_exec_plugin_that_is_not_there_is_one_line(tmp_path: Path, command: str) -> None:
+    """The client only logs it, and would go on without credentials."""
+    config = Path(kubeconfig(tmp_path, "https://127.0.0.1:1"))
+    document = json.loads(config.read_text(encoding="utf-8"))
+    entry = {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-plugin"}
+    document["users"][0]["user"] = {"exec": entry}
+    config.write_text(json.dumps(document), encoding="utf-8")
+    done = doctor(command, "--kubeconfig", str(config))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"wwwm-doctor: the kubeconfig {config}: its exec plugin 'no-such-plugin' gives no"
+        " credentials: no such file or directory\n"
+    )
+
+
+@pytest.mark.parametrize("proxy", ["nonsense", "socks5://127.0.0.1:1", "127.0.0.1:1"])
+@pytest.mark.parametrize("command", ["run", "images"])
+def test_a_proxy_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, proxy: str
+) -> None:
+    for name in ("https_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    done = doctor(command, "--kubeconfig", kubeconfig(tmp_path, "https://127.0.0.1:1"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "HTTPS_PROXY" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "list", "demo"])
