@@ -19,14 +19,23 @@ def notices(tables: Tables, links: set[Link]) -> tuple[str, ...]:
     found: list[str] = []
     if Link.INGRESS in links:
         found.extend(_ingress(tables.get(Ingresses)))
-    if Link.HOST_PROXY in links and tables.get(TargetFlows).derived:
-        found.append(
-            "Without --url, targets are the Ingress hosts at the load balancer's address:"
-            " the name and any proxy in front are not judged"
-        )
+    if Link.HOST_PROXY in links:
+        found.extend(_targets(tables.get(TargetFlows)))
     found.extend(_unprobed(tables))
     found.extend(_lodged(tables))
     return tuple(found)
+
+
+def _targets(table: TargetFlows) -> Iterator[str]:
+    """Say what is not judged for want of a URL."""
+    if not table.urls:
+        why = f": {table.absent}" if table.absent else ""
+        yield f"No URL was tried{why}; --url names one"
+    elif table.derived:
+        yield (
+            "Without --url, targets are the Ingress hosts at the load balancer's address:"
+            " the name and any proxy in front are not judged"
+        )
 
 
 def _ingress(table: Ingresses) -> Iterator[str]:

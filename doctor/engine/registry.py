@@ -16,17 +16,25 @@ GROUP = "wwwm_doctor.checks"
 _CROSSES: dict[Link, tuple[Link, ...]] = {
     Link.NODE: (),
     Link.FLANNEL: (Link.NODE,),
-    Link.OVERLAY: (Link.NODE, Link.FLANNEL),
-    Link.DNS: (Link.NODE, Link.FLANNEL, Link.OVERLAY, Link.KUBE_PROXY),
-    Link.WEBHOOK: (Link.NODE, Link.FLANNEL, Link.OVERLAY, Link.KUBE_PROXY),
-    Link.KUBE_PROXY: (Link.NODE,),
-    Link.SERVICE: (Link.NODE, Link.FLANNEL, Link.OVERLAY),
-    Link.METALLB: (Link.NODE, Link.KUBE_PROXY),
-    Link.INGRESS: (Link.NODE, Link.FLANNEL, Link.OVERLAY, Link.KUBE_PROXY, Link.SERVICE),
-    Link.HOST_PROXY: (Link.NODE, Link.METALLB, Link.INGRESS, Link.SERVICE),
-    Link.EGRESS: (Link.NODE, Link.FLANNEL, Link.OVERLAY, Link.DNS, Link.KUBE_PROXY),
+    Link.OVERLAY: (Link.FLANNEL,),
+    Link.DNS: (Link.OVERLAY, Link.KUBE_PROXY),
+    Link.WEBHOOK: (Link.OVERLAY, Link.KUBE_PROXY),
+    Link.KUBE_PROXY: (Link.OVERLAY,),
+    Link.SERVICE: (Link.OVERLAY, Link.EGRESS),
+    Link.METALLB: (Link.OVERLAY, Link.KUBE_PROXY),
+    Link.INGRESS: (Link.SERVICE, Link.KUBE_PROXY),
+    Link.HOST_PROXY: (Link.METALLB, Link.INGRESS),
+    Link.EGRESS: (Link.DNS,),
 }
-"""What the traffic that a link is about crosses: blame falls there, so it is looked at too."""
+"""What the traffic that a link is about crosses next; what that crosses in turn is crossed, too.
+
+A Service's pods are not ready without what they depend on, so its way goes on out of the cluster.
+"""
+
+
+def _crossed(link: Link) -> frozenset[Link]:
+    """Return all that a link's traffic crosses: blame falls there, so it is looked at too."""
+    return frozenset(far for near in _CROSSES[link] for far in (near, *_crossed(near)))
 
 
 def load() -> tuple[Check, ...]:
@@ -70,7 +78,7 @@ def select(checks: tuple[Check, ...], names: Iterable[str]) -> tuple[Check, ...]
                 " `wwwm-doctor list` shows all"
             )
     chosen = {c.link for c in checks if c.id in wanted or c.link.value in wanted}
-    crossed = {below for link in chosen for below in _CROSSES[link]}
+    crossed = frozenset[Link]().union(*map(_crossed, chosen))
     return tuple(c for c in checks if c.id in wanted or c.link.value in wanted or c.link in crossed)
 
 

@@ -9,11 +9,11 @@ from doctor.bundle.schema import Bundle, FlowRecord
 from doctor.contract import Check
 from doctor.engine.attribute import Said, attribute
 from doctor.engine.notices import notices
+from doctor.engine.targets import TARGETED, targets
 from doctor.evidence.tables import Tables
-from doctor.model.evidence import Evidence, TargetFlows
+from doctor.model.evidence import Evidence
 from doctor.model.finding import Finding, Severity
-from doctor.model.flow import FlowKind, Observation, Purpose
-from doctor.model.hop import Hop
+from doctor.model.flow import Observation, Purpose
 from doctor.model.link import Link
 from doctor.model.verdict import (
     CheckResult,
@@ -22,14 +22,10 @@ from doctor.model.verdict import (
     Outcome,
     Result,
     Stats,
-    TargetResult,
     Verdict,
 )
 
 __all__ = ["EXIT_CODES", "diagnose"]
-
-_TARGETED = {Link.SERVICE, Link.METALLB, Link.INGRESS, Link.HOST_PROXY}
-"""Links that look at what the URLs asked for cross."""
 
 _ONE_PATH = {Purpose.MESH, Purpose.MESH_SIZE, Purpose.UNDERLAY, Purpose.UNDERLAY_SIZE}
 """Flows to an address that only one machine or pod has."""
@@ -55,20 +51,23 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
     tables = Tables(bundle)
     judged = [_judge(check, tables) for check in checks]
     said = [Said(check=r.id, finding=f) for r in judged for f in r.findings]
-    diagnoses, _ = attribute(said, tables.observations())
     seen = tuple(tables.observations())
+    diagnoses, _ = attribute(said, seen)
     results = tuple(_silenced(_explained(r, diagnoses), diagnoses, seen) for r in judged)
-    outcome = _outcome(results, diagnoses)
+    links = {c.link for c in results}
+    found = targets(tables, diagnoses, links)
+    unexplained = Link.HOST_PROXY in links and any(t.lost for t in found)
+    outcome = _outcome(results, diagnoses, unexplained=unexplained)
     exit_code = EXIT_CODES[outcome]
     if outcome is Outcome.WARN and not fail_on_warn:
         exit_code = 0
     return Result(
         outcome=outcome,
         exit_code=exit_code,
-        targets=_targets(tables, diagnoses),
+        targets=found,
         diagnoses=diagnoses,
         checks=results,
-        notices=notices(tables, {c.link for c in results}),
+        notices=notices(tables, links),
         stats=_stats(tables),
     )
 
@@ -103,7 +102,7 @@ def _judge(check: Check, tables: Tables) -> CheckResult:
 def _asked_again(finding: Finding, tables: Tables) -> Finding:
     """Let what verifies a fix ask the same targets: without --url it would ask others."""
     urls = tables.world.bundle.question.urls
-    if finding.code.link not in _TARGETED or not urls:
+    if finding.code.link not in TARGETED or not urls:
         return finding
     more = "".join(f" --url {shlex.quote(u)}" for u in urls)
     mends = tuple(msgspec.structs.replace(r, verify=r.verify + more) for r in finding.remediation)
@@ -166,41 +165,21 @@ def _silenced(
     return msgspec.structs.replace(result, verdict=Verdict.MASKED, explained_by=hit[0][0])
 
 
-def _outcome(results: tuple[CheckResult, ...], diagnoses: tuple[Diagnosis, ...]) -> Outcome:
-    """Settle the run: crash before failure before incompleteness before warning."""
+def _outcome(
+    results: tuple[CheckResult, ...], diagnoses: tuple[Diagnosis, ...], *, unexplained: bool
+) -> Outcome:
+    """Settle the run: crash before failure before incompleteness before warning.
+
+    A URL that is not served although its whole way was looked at makes it incomplete.
+    """
     if any(r.verdict is Verdict.CRASHED for r in results):
         return Outcome.ERROR
     if any(d.finding.severity is Severity.FAIL for d in diagnoses):
         return Outcome.FAIL
-    if any(r.verdict is Verdict.INSUFFICIENT and any(g.essential for g in r.gaps) for r in results):
+    missing = (g.essential for r in results if r.verdict is Verdict.INSUFFICIENT for g in r.gaps)
+    if unexplained or any(missing):
         return Outcome.INCOMPLETE
     return Outcome.WARN if diagnoses else Outcome.HEALTHY
-
-
-def _targets(tables: Tables, diagnoses: tuple[Diagnosis, ...]) -> tuple[TargetResult, ...]:
-    """Say of each target whether it is reachable, and which hop stops it."""
-    if not any(isinstance(r, FlowRecord) for r in tables.world.bundle.records):
-        return ()
-    table = tables.get(TargetFlows)
-    return tuple(_target(url, table, diagnoses) for url in table.urls)
-
-
-def _target(url: str, table: TargetFlows, diagnoses: tuple[Diagnosis, ...]) -> TargetResult:
-    """Judge one target."""
-    seen = table.of(Purpose.TARGET, kind=FlowKind.HTTP, subject=url)
-    served = any(o.served for o in seen)
-    status = next((o.status for o in seen if o.status), None)
-    stopped = None if served else _stopping_hop(seen, diagnoses)
-    return TargetResult(url=url, reachable=served, stopped_at=stopped, status=status)
-
-
-def _stopping_hop(seen: tuple[Observation, ...], diagnoses: tuple[Diagnosis, ...]) -> str | None:
-    """Return the first diagnosed hop on a target's path; else the first diagnosis's."""
-    causes = [d.finding.hop for d in diagnoses if d.finding.severity is Severity.FAIL]
-    crossed: list[Hop] = [h for o in seen for h in o.hops]
-    on_path = (c for c in causes if any(c.covers(h) for h in crossed))
-    found = next(on_path, causes[0] if causes else None)
-    return str(found) if found else None
 
 
 def _stats(tables: Tables) -> Stats:

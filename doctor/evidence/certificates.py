@@ -44,8 +44,8 @@ def webhook_certificates(world: World, seen: tuple[Observation, ...]) -> Webhook
     """
     table = webhooks(world)
     gaps = (*table.gaps, *world.table_gaps("WebhookCertificates"))
-    if not table.items and not table.gaps:
-        return WebhookCertificates(gaps=gaps, absent="no webhook is called at a Service")
+    if table.absent:
+        return WebhookCertificates(gaps=gaps, absent=table.absent)
     items = tuple(_items(world, table.items, seen))
     backends = {(w.backend.key, w.backend.asked_port): w.backend for w in table.items}
     unseen = [

@@ -9,12 +9,14 @@ from doctor.bundle.schema import (
     ProbePodRecord,
     ProxyRecord,
 )
+from doctor.evidence.states import LEADS_TO_TARGETS
 from doctor.evidence.topology import overlay, topology
 from doctor.evidence.world import World
 from doctor.model.evidence import (
     DnsFlows,
     DnsService,
     EgressFlows,
+    IngressFlows,
     Measured,
     Mesh,
     ProbePod,
@@ -30,11 +32,14 @@ from doctor.path.predict import predict
 from doctor.path.topology import Pod as PlacedPod
 
 __all__ = [
+    "NO_URL",
     "Measurements",
     "dependants",
     "probe_pods",
 ]
 
+
+NO_URL = "no URL was given, and none follows from an Ingress and a load balancer's address"
 
 _BELOW_DNS = frozenset(
     {
@@ -78,7 +83,24 @@ class Measurements:
 
     def table(self, kind: type[Measured], *purposes: Purpose) -> Measured:
         """Build a plain table of observations."""
-        return kind(observations=self.of(*purposes), gaps=self._world.table_gaps(kind.__name__))
+        return kind(
+            observations=self.of(*purposes),
+            gaps=self._world.table_gaps(kind.__name__),
+            absent=self._world.nodeless,
+        )
+
+    def ingress(self) -> IngressFlows:
+        """Build the requests to the ingress controllers themselves, for each URL."""
+        seen = self.of(Purpose.INGRESS)
+        gaps = self._world.table_gaps("IngressFlows")
+        return IngressFlows(observations=seen, gaps=gaps, absent=self._untried(seen, gaps))
+
+    def _untried(self, seen: tuple[Observation, ...], gaps: tuple[Gap, ...]) -> str:
+        """Say why there is no URL to ask for; empty where there is, or that is not known."""
+        world = self._world
+        known = not gaps and world.lists(*LEADS_TO_TARGETS)
+        tried = seen or world.bundle.question.urls
+        return NO_URL if known and not tried else ""
 
     def dns(self, service: DnsService) -> DnsFlows:
         """Build the queries to the cluster's DNS.
@@ -89,9 +111,11 @@ class Measurements:
         """
         seen = self.of(Purpose.DNS, Purpose.DNS_CONTROL)
         gaps = self._world.table_gaps("DnsFlows")
+        none = service.backend is None and not service.gaps
+        absent = "there is no DNS Service to ask" if none else self._world.nodeless
         asked = [o for o in seen if o.flow.purpose is Purpose.DNS]
         if not service.guessed or not asked or any(o.ok for o in asked):
-            return DnsFlows(observations=seen, gaps=gaps)
+            return DnsFlows(observations=seen, gaps=gaps, absent=absent)
         reason = f"no Corefile could be read, and nothing answers for {service.domain}"
         return DnsFlows(
             observations=tuple(o for o in seen if o not in asked or o.failure in _BELOW_DNS),
@@ -105,6 +129,7 @@ class Measurements:
                 Purpose.UNDERLAY, Purpose.MESH, Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE
             ),
             gaps=self._world.table_gaps("Mesh"),
+            absent=self._world.single,
             overlay=overlay(self._world),
         )
 
@@ -113,9 +138,11 @@ class Measurements:
         urls = self._world.bundle.question.urls
         seen = self.of(Purpose.TARGET)
         beside = self.of(Purpose.TARGET_TLS, Purpose.NAME, Purpose.TRACE)
+        gaps = self._world.table_gaps("TargetFlows")
         return TargetFlows(
             observations=(*seen, *beside),
-            gaps=self._world.table_gaps("TargetFlows"),
+            gaps=gaps,
+            absent=self._untried(seen, gaps),
             urls=urls or tuple(dict.fromkeys(o.flow.subject for o in seen)),
             derived=not urls,
         )
@@ -137,6 +164,7 @@ class Measurements:
         return EgressFlows(
             observations=self.of(Purpose.EGRESS_NAME, Purpose.EGRESS),
             gaps=self._world.table_gaps("EgressFlows"),
+            absent=self._world.nodeless,
             wanted_by=tuple(dependants(self._world).items()),
         )
 

@@ -33,7 +33,12 @@ def pings(world: World, seen: tuple[Observation, ...], others: Iterable[Observat
         if many
         else ()
     )
-    return Pings(observations=seen, gaps=(*recorded, *found), overlay=overlay(world))
+    return Pings(
+        observations=seen,
+        gaps=(*recorded, *found),
+        absent=world.single,
+        overlay=overlay(world),
+    )
 
 
 def _unanswered(

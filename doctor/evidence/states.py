@@ -41,6 +41,7 @@ from doctor.model.kube import (
 from doctor.model.target import host_matches
 
 __all__ = [
+    "LEADS_TO_TARGETS",
     "backends",
     "dns_service",
     "flannel",
@@ -57,6 +58,9 @@ _WEBHOOK_KINDS = {
     "validatingwebhookconfigurations": "ValidatingWebhookConfiguration",
     "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
 }
+LEADS_TO_TARGETS = ("ingresses", "pods", "services", "deployments", "daemonsets")
+"""What says which URLs and Services are in question: one that was not read leaves that open."""
+
 _SANDBOX = "FailedCreatePodSandBox"
 _METALLB = (
     "services",
@@ -71,7 +75,7 @@ _METALLB = (
 
 def nodes(world: World) -> Nodes:
     """Build the table of nodes."""
-    return Nodes(items=world.nodes, gaps=world.gaps("nodes"))
+    return Nodes(items=world.nodes, gaps=world.gaps("nodes"), absent=world.nodeless)
 
 
 def _pods_of(world: World, daemonsets: tuple[DaemonSet, ...]) -> tuple[Pod, ...]:
@@ -176,7 +180,9 @@ def webhooks(world: World) -> Webhooks:
         for webhook in configuration.webhooks or ()
         if webhook.client_config.service is not None
     )
-    return Webhooks(gaps=gaps, items=tuple(w for w in found if w))
+    none = world.lists(*kinds) and not found
+    absent = "no webhook is called at a Service" if none else ""
+    return Webhooks(gaps=gaps, items=tuple(w for w in found if w), absent=absent)
 
 
 def _webhook(
@@ -224,9 +230,12 @@ def ingresses(world: World) -> Ingresses:
     """Build the table of Ingresses, classes and controllers."""
     gaps = world.gaps("ingresses", "ingressclasses", "pods", "services", "deployments")
     classes = world.items("ingressclasses", IngressClass)
+    items = world.items("ingresses", Ingress)
+    none = world.lists("ingresses") and not items and not hosts(world)
     return Ingresses(
         gaps=gaps,
-        items=world.items("ingresses", Ingress),
+        absent="there is no Ingress, and no URL was given" if none else "",
+        items=items,
         classes=classes,
         controllers=ingress_controllers(world, classes),
         hosts=hosts(world),
@@ -249,8 +258,13 @@ def backends(world: World) -> Backends:
         for key in controller.services:
             if not key.endswith(("-admission", "-webhook", "-metrics", "-defaultbackend")):
                 referrers[key, ""].append(f"ingress controller {controller.name}")
+    if not referrers:  # then any of these may hide who refers to a Service
+        gaps = tuple(dict.fromkeys((*gaps, *world.gaps(*LEADS_TO_TARGETS))))
+    known = world.lists(*LEADS_TO_TARGETS)
+    none = "no Ingress and no ingress controller refers to a Service"
     return Backends(
         gaps=gaps,
+        absent=none if known and not referrers else "",
         items=tuple(
             world.backend(key, port, tuple(dict.fromkeys(who)))
             for (key, port), who in referrers.items()

@@ -148,8 +148,10 @@ TABLES: dict[type[Evidence], Table] = {
         (*_FLANNEL, *_TARGETS, Wave.NODE, Wave.VIP),
     ),
     model.Ingresses: Table(lambda t: states.ingresses(t.world), _INGRESS),
-    model.IngressFlows: _plain(
-        model.IngressFlows, (Purpose.INGRESS,), (*_FLANNEL, *_INGRESS, Wave.NODE, Wave.INGRESS)
+    model.IngressFlows: Table(
+        lambda t: t.measured.ingress(),
+        (*_FLANNEL, *_INGRESS, Wave.NODE, Wave.INGRESS),
+        (Purpose.INGRESS,),
     ),
     model.TargetFlows: Table(
         lambda t: t.measured.targets(),

@@ -79,6 +79,10 @@ class World:
             if r.reason and r.status != HTTPStatus.NOT_FOUND
         )
 
+    def lists(self, *resources: str) -> bool:
+        """Say whether all of these were asked for and could be read: then none means none."""
+        return all(map(self.asked, resources)) and not self.gaps(*resources)
+
     def table_gaps(self, table: str) -> tuple[Gap, ...]:
         """Say which gaps a table of evidence has, as they were recorded while gathering."""
         return tuple(r.gap for r in self.of(GapRecord) if table in r.tables)
@@ -92,6 +96,16 @@ class World:
     def linux(self) -> tuple[Node, ...]:
         """Linux nodes."""
         return tuple(n for n in self.nodes if n.linux)
+
+    @cached_property
+    def nodeless(self) -> str:
+        """Say that there is no node to look at; empty where there is one, or that is not known."""
+        return "" if self.linux or not self.lists("nodes") else "the cluster has no Linux node"
+
+    @cached_property
+    def single(self) -> str:
+        """Say that there are no two nodes for anything to cross between; empty as above."""
+        return "there is only one Linux node" if len(self.linux) == 1 else self.nodeless
 
     @cached_property
     def pods(self) -> tuple[Pod, ...]:

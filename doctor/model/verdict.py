@@ -95,12 +95,20 @@ class TargetResult(msgspec.Struct, frozen=True):
         reachable: Whether an answer that a visitor wants came back.
         stopped_at: The hop that stops it, None where it is reachable or unknown.
         status: The HTTP status, None where no answer came.
+        judged: Whether it was tried, and somebody asked for it: to one that follows from an
+            Ingress this machine need not have a way, nor the application a page there.
     """
 
     url: str
     reachable: bool
     stopped_at: str | None = None
     status: int | None = None
+    judged: bool = True
+
+    @property
+    def lost(self) -> bool:
+        """Whether it should be served, and is not, for no reason that was found."""
+        return self.judged and not self.reachable and self.stopped_at is None
 
 
 class Stats(msgspec.Struct, frozen=True):

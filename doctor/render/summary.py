@@ -6,7 +6,16 @@ import msgspec
 
 from doctor.model.finding import Severity
 from doctor.model.link import Link
-from doctor.model.verdict import CheckResult, Diagnosis, Gap, Outcome, Result, Stats, Verdict
+from doctor.model.verdict import (
+    CheckResult,
+    Diagnosis,
+    Gap,
+    Outcome,
+    Result,
+    Stats,
+    TargetResult,
+    Verdict,
+)
 from doctor.render.text import count
 
 __all__ = ["Station", "Unseen", "cost", "headline", "stations", "unseen"]
@@ -173,12 +182,18 @@ def _last_line(detail: str) -> str:
 def headline(result: Result) -> str:
     """Say the verdict in one sentence."""
     causes = _causes(result.diagnoses)
+    lost = _lost(result.targets)
     match result.outcome:
+        case Outcome.HEALTHY if lost:
+            return f"{causes or 'nothing found'} in the links looked at, but {lost}"
         case Outcome.HEALTHY:
             return f"healthy: {causes or 'nothing found'} in {cost(result.stats)}"
         case Outcome.INCOMPLETE:
-            open_ = count(len(_essential(result)), "thing") if _essential(result) else "a part"
-            return f"incomplete: {causes or 'nothing found'}, but {open_} could not be looked at"
+            number = len(_essential(result))
+            open_ = count(number, "thing") if number else "" if lost else "a part"
+            unseen_ = f"{open_} could not be looked at" if open_ else ""
+            why = ", and ".join(t for t in (lost, unseen_) if t)
+            return f"incomplete: {causes or 'nothing found'}, but {why}"
         case Outcome.ERROR:
             crashed = sum(c.verdict is Verdict.CRASHED for c in result.checks)
             what = f"{count(crashed, 'check')} crashed" if crashed else "the run failed"
@@ -190,6 +205,14 @@ def headline(result: Result) -> str:
             open_ = count(len(_essential(result)), "thing") if _essential(result) else ""
             tail = f"; {open_} could not be looked at" if open_ else ""
             return (causes or "something is wrong, and no cause was found") + tail
+
+
+def _lost(targets: Sequence[TargetResult]) -> str:
+    """Say which URLs are not served for no reason that was found; empty where none is."""
+    lost = [t.url for t in targets if t.lost]
+    if len(lost) > 1:
+        return f"{len(lost)} URLs are not served"
+    return f"{lost[0]} is not served" if lost else ""
 
 
 def cost(stats: Stats) -> str:

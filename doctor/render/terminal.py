@@ -197,9 +197,12 @@ def _targets(page: _Page, targets: Sequence[TargetResult]) -> None:
 
 def _target(page: _Page, target: TargetResult, column: int) -> None:
     """Write one URL: in columns where they fit, else with what became of it below."""
-    verdict = Verdict.PASS if target.reachable else Verdict.FAIL
+    excused = not target.judged and not target.stopped_at
+    verdict = Verdict.SKIPPED if excused else Verdict.FAIL
+    verdict = Verdict.PASS if target.reachable else verdict
     mark = Text("  ") + page.mark(verdict, width=len("FAIL"))
-    url, fate = page.say(target.url), page.say(_fate(target), "" if target.reachable else "red")
+    style = "red" if verdict is Verdict.FAIL else ""
+    url, fate = page.say(target.url), page.say(_fate(target), style)
     if mark.cell_len + column + 2 + fate.cell_len <= page.width:
         url.pad_right(column + 2 - url.cell_len)
         page.hang(mark + url, fate)
@@ -213,6 +216,8 @@ def _fate(target: TargetResult) -> str:
     status = f" (HTTP {target.status})" if target.status is not None else ""
     if target.reachable:
         return f"reachable{status}"
+    if not target.judged and not target.stopped_at:
+        return f"not judged{status}"
     return f"stopped at {target.stopped_at or 'a place not known'}{status}"
 
 

@@ -125,7 +125,8 @@ def test_without_any_ping_nothing_passes() -> None:
 
 def test_a_single_node_has_nobody_to_ping() -> None:
     found = judged(count=1)
-    assert found.verdict is Verdict.PASS
+    assert found.verdict is Verdict.SKIPPED
+    assert found.detail == "there is only one Linux node"
     assert found.gaps == ()
 
 

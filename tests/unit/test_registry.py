@@ -39,7 +39,7 @@ def test_all_checks_come_in_walking_order() -> None:
 def test_a_link_brings_what_its_traffic_crosses() -> None:
     assert links("node") == {"node"}
     assert links("dns") == {"node", "flannel", "overlay", "dns", "kube-proxy"}
-    assert links("metallb", "flannel") == {"node", "flannel", "kube-proxy", "metallb"}
+    assert links("metallb", "node") == {"node", "flannel", "overlay", "kube-proxy", "metallb"}
 
 
 def test_an_id_brings_itself_and_not_its_neighbours() -> None:
@@ -81,7 +81,7 @@ ELSEWHERE = ("ingress", "webhook", "ipaddresspool", "l2adv", "bgpadv", "servicel
         (
             "kube-proxy",
             ELSEWHERE,
-            {Wave.NODE, Wave.PROBE_PODS, Wave.SERVICE_IP},
+            {Wave.NODE, Wave.PROBE_PODS, Wave.MESH, Wave.SERVICE_IP},
         ),
         ("metallb", ("webhook", "configmaps:coredns"), None),
         ("webhook", ("ipaddresspool", "l2adv", "bgpadv", "servicel2"), None),

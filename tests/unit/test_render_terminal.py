@@ -547,3 +547,11 @@ def test_inert_writes_numbers() -> None:
 def test_columns_are_counted_as_the_terminal_does() -> None:
     for text in ("abc", "한글 abc", "ümläut", "u\u0308", "✔ …"):
         assert cells(text) == cell_len(text)
+
+
+def test_a_url_that_nobody_asked_for_is_not_judged() -> None:
+    unasked = TargetResult("http://a.example/", reachable=False, status=404, judged=False)
+    result = Result(outcome=Outcome.HEALTHY, exit_code=0, targets=(unasked,))
+    text = render_terminal(result, width=80, color=False, ascii_only=True, verbose=False)
+    assert "skipped http://a.example/  not judged (HTTP 404)" in text
+    assert "healthy: nothing found" in text

@@ -16,6 +16,7 @@ from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, Van
 from doctor.model.hop import Hop, HopKind
 from doctor.model.link import Link
 from doctor.model.verdict import CheckResult, Gap, Outcome, TargetResult, Verdict
+from doctor.render.summary import headline
 from tests.unit.support import api, bundle, cluster, node, service
 
 BAD = Code("BAD", Link.NODE, "Bad.")
@@ -37,10 +38,12 @@ def bad(severity: Severity = FAIL, code: Code = BAD, hop: Hop = HOP) -> Finding:
     return Finding(code, "Something is broken", hop, ("e",), severity, consequence_of=after)
 
 
-def judging(*found: Finding, name: str = "one", essential: bool = True) -> Check:
+def judging(
+    *found: Finding, name: str = "one", essential: bool = True, link: Link = Link.NODE
+) -> Check:
     """Make a check of nodes that says these."""
 
-    @check(id=f"node.{name}", title="Nodes are fine", codes=(BAD, ECHO), essential=essential)
+    @check(id=f"{link}.{name}", title="Nodes are fine", codes=(BAD, ECHO), essential=essential)
     def judge(nodes: Nodes) -> Iterator[Finding]:
         assert isinstance(nodes, Nodes)
         yield from found
@@ -231,18 +234,70 @@ EDGE = Hop(HopKind.SERVICE, "edge/web")
     ],
 )
 def test_targets(status: int, found: tuple[Finding, ...], expected: TargetResult) -> None:
+    result = diagnose(visited(status), [judging(*found, link=Link.HOST_PROXY)])
+    assert result.targets == (expected,)
+    assert (result.stats.nodes, result.stats.probes) == (3, 1)
+
+
+def visited(status: int, *, asked: bool = True) -> Bundle:
+    """Ask for a URL as a visitor does, be it given or derived."""
     flow = Flow(
         "t", Purpose.TARGET, Vantage(VantageKind.MACHINE), FlowKind.HTTP, VIP, 80, "shop.example",
         subject=URL,
     )  # fmt: skip
     front = service("edge/web", "10.96.0.9", vips=[VIP])
-    records: tuple[Record, ...] = (
-        *cluster(3, front),
-        FlowRecord(Observation(flow, None, 0.1, status=status)),
-    )
-    result = diagnose(bundle(*records, urls=(URL,)), [judging(*found)])
-    assert result.targets == (expected,)
-    assert (result.stats.nodes, result.stats.probes) == (3, 1)
+    seen = FlowRecord(Observation(flow, None, 0.1, status=status))
+    records: tuple[Record, ...] = (*cluster(3, front), seen)
+    return bundle(*records, urls=(URL,) if asked else ())
+
+
+NOT_SERVED = f"nothing found in the links looked at, but {URL} is not served"
+
+
+@pytest.mark.parametrize(
+    ("link", "shown", "exit_code", "said"),
+    [
+        (Link.NODE, False, 0, "healthy: nothing found in"),
+        (Link.EGRESS, False, 0, "healthy: nothing found in"),
+        (Link.INGRESS, True, 0, NOT_SERVED),
+        (Link.SERVICE, True, 0, NOT_SERVED),
+        (Link.METALLB, True, 0, NOT_SERVED),
+        (Link.HOST_PROXY, True, 5, f"incomplete: nothing found, but {URL} is not served"),
+    ],
+)
+def test_a_url_that_is_down_for_no_reason_that_was_found(
+    link: Link,
+    shown: bool,  # noqa: FBT001
+    exit_code: int,
+    said: str,
+) -> None:
+    result = diagnose(visited(502), [judging(link=link)])
+    assert [t.lost for t in result.targets] == ([True] if shown else [])
+    assert result.exit_code == exit_code
+    assert headline(result).startswith(said)
+
+
+def test_a_url_that_is_down_is_told_before_warnings_and_after_failures() -> None:
+    warned = diagnose(visited(502), [judging(bad(WARN), link=Link.HOST_PROXY)])
+    assert warned.exit_code == 5
+    assert headline(warned) == f"incomplete: 1 warning, but {URL} is not served"
+    assert diagnose(visited(502), [judging(bad(), link=Link.HOST_PROXY)]).exit_code == 3
+
+
+def test_a_url_that_nobody_asked_for_need_not_be_served() -> None:
+    result = diagnose(visited(404, asked=False), [judging(link=Link.HOST_PROXY)])
+    (target,) = result.targets
+    assert (target.reachable, target.judged, target.lost) == (False, False, False)
+    assert result.exit_code == 0
+
+
+def test_nothing_is_said_of_a_url_that_was_not_tried() -> None:
+    """MetalLB's checks ask for no URL, though one was given so that what is in question is known."""
+    other = msgspec.structs.replace(visited(502).question, urls=("http://other.example/",))
+    given = msgspec.structs.replace(visited(502), question=other)
+    assert diagnose(given, [judging(link=Link.METALLB)]).targets == ()
+    (target,) = diagnose(given, [judging(link=Link.HOST_PROXY)]).targets
+    assert (target.reachable, target.judged) == (False, False)
 
 
 def test_a_node_of_another_system_is_counted_not_judged() -> None:
