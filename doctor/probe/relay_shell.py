@@ -31,6 +31,8 @@ Some of it looks odd and has its reason:
 - ``ping -w`` of iputils counts answers, not packets, so that losses are retried away; ``-W`` is safe.
 - A shell that forks keeps what it had saved of its output, and the other end waits for that: so each
   worker gives its output up for good (``exec``), and only then sends that of its jobs elsewhere.
+- A job that is ended early may still make a file while the folder is removed: then that is not empty,
+  and is removed once more.
 - Every job has its own bound, to dial that of ``nc -w``: to bound it twice takes three forks more; the watchdog ends the wait for one that outlives it all the same.
 """
 
@@ -68,7 +70,7 @@ mkdir "$t/wwwm-$m" 2>/dev/null && d=$t/wwwm-$m && break
 done
 esac
 [ -n "$d" ] || { echo "@@$m tools folder=none lacks=$G"; echo "@@$m end"; exit; }
-trap '{ true >"$d/end"; kill $w $g; wait; rm -rf "$d"; } 2>/dev/null' EXIT
+trap '{ true >"$d/end"; kill $w $g; for t in 1 2 3 4 5 6 7 8 9; do wait; rm -rf "$d" && break; sleep 1; done; } 2>/dev/null' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 trap : USR1
 limit() {
