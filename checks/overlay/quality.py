@@ -44,6 +44,9 @@ OVERLAY_LOSSY = Code(
 )
 
 _LEAST_LOST = 2
+_LEAST_LOST_IN_ALL = 3
+"""A busy machine may be late with one packet each way: two that are missing are not yet loss."""
+
 _LEAST_SHARE = 0.05
 _FAILING_SHARE = 0.3
 """From here on connections fail, and are not only slow: three SYNs in a row are lost now and then."""
@@ -119,6 +122,8 @@ def quality(nodes: Nodes, pings: Pings, flannel: Flannel | None) -> Iterator[Fin
             yield made if hurts else msgspec.structs.replace(made, severity=Severity.WARN)
         lossy = {p: f for p, f in seen.items() if p not in explained and _loses(f)}
         for group in classes(count, list(lossy), list(seen)):
+            if _lost(lossy, group) < _LEAST_LOST_IN_ALL:
+                continue
             sure = kind is pods or any(_loses(_carried(pings, p)) for p in group.pairs)
             yield _lossy(kind, group, lossy, nodes, fails=sure)
         explained |= {*large, *lossy}
@@ -127,6 +132,11 @@ def quality(nodes: Nodes, pings: Pings, flannel: Flannel | None) -> Iterator[Fin
 def _of(pings: Pings, pair: Pair) -> list[Observation]:
     """Select the pings to pods between two nodes."""
     return _pairs(pings.of(Purpose.MESH_SIZE)).get(pair, [])
+
+
+def _lost(lossy: Pairs, group: Class) -> int:
+    """Count the small packets that are lost between the nodes of a class."""
+    return sum(o.lost for p in group.pairs for o in _small(lossy[p]))
 
 
 def _carried(pings: Pings, pair: Pair) -> list[Observation]:

@@ -249,7 +249,7 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):
-        code = _fail("interrupted", _INTERRUPTED)
+        code = _interrupted()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         code = error.exit_code
@@ -269,6 +269,13 @@ def main() -> None:
         what = f"{type(error).__name__}: {error}"
         code = _fail(f"internal error: {what} (WWWM_DEBUG=1 shows where)", _INTERNAL)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted() -> int:
+    """Say so; all is cleaned up, and a signal that comes once more would take the exit code away."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    return _fail("interrupted", _INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> int:

@@ -147,6 +147,20 @@ def test_nodes_that_answer_few_pings_lose_nothing_of_the_pods(
     assert {(f.code.name, f.severity) for f in found} == {("UNDERLAY_LOSSY", severity)}
 
 
+@pytest.mark.parametrize("lost", [(1, 1), (2, 0), (2, 1), (3, 0)])
+def test_a_packet_each_way_between_two_nodes_is_no_loss_yet(lost: tuple[int, int]) -> None:
+    """On a busy machine they are late; of one more it is told."""
+
+    def late(o: Observation) -> Observation:
+        ends = (o.flow.vantage.node, o.flow.subject)
+        if o.flow.size or set(ends) != {ONE, TWO} or o.flow.purpose is not Purpose.MESH_SIZE:
+            return o
+        return lose(o, lost[ends == (ONE, TWO)])
+
+    found = findings(quality, nodes(), mesh(late), flannel())
+    assert bool(found) is (sum(lost) > 2)
+
+
 def test_a_filter_on_what_one_node_sends_is_no_loss() -> None:
     """The way back is answered throughout: half of all is gone, and none by chance."""
     filtered = mesh(lambda o: lose(o) if o.flow.vantage.node == ONE else o)
