@@ -124,7 +124,7 @@ def quality(nodes: Nodes, pings: Pings, flannel: Flannel | None) -> Iterator[Fin
         for group in classes(count, list(lossy), list(seen)):
             if _lost(lossy, group) < _LEAST_LOST_IN_ALL:
                 continue
-            sure = kind is pods or any(_loses(_carried(pings, p)) for p in group.pairs)
+            sure = kind is pods or any(_loses(_of(pings, p)) for p in group.pairs)
             yield _lossy(kind, group, lossy, nodes, fails=sure)
         explained |= {*large, *lossy}
 
@@ -137,11 +137,6 @@ def _of(pings: Pings, pair: Pair) -> list[Observation]:
 def _lost(lossy: Pairs, group: Class) -> int:
     """Count the small packets that are lost between the nodes of a class."""
     return sum(o.lost for p in group.pairs for o in _small(lossy[p]))
-
-
-def _carried(pings: Pings, pair: Pair) -> list[Observation]:
-    """Select the pings to pods between two nodes that were answered, in part at least."""
-    return [o for o in _of(pings, pair) if o.ok]
 
 
 def _pairs(flows: Iterable[Observation]) -> Pairs:
