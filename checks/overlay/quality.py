@@ -136,7 +136,7 @@ def _of(pings: Pings, pair: Pair) -> list[Observation]:
 
 def _lost(lossy: Pairs, group: Class) -> int:
     """Count the small packets that are lost between the nodes of a class."""
-    return sum(o.lost for p in group.pairs for o in _small(lossy[p]))
+    return sum(o.lost for p in group.pairs for o in _answered(lossy[p]))
 
 
 def _pairs(flows: Iterable[Observation]) -> Pairs:

@@ -174,6 +174,20 @@ def test_loss_is_told_from_a_filter_beside_it() -> None:
     assert "8 of 20" in found.title
 
 
+@pytest.mark.parametrize("lost", [2, 3])
+def test_what_a_filter_takes_whole_is_not_counted_as_lost(lost: int) -> None:
+    """Between two nodes one way is filtered, and the other way late: as if there were no filter."""
+
+    def late(o: Observation) -> Observation:
+        ends = (o.flow.vantage.node, o.flow.subject)
+        if o.flow.size or set(ends) != {ONE, TWO} or o.flow.purpose is not Purpose.MESH_SIZE:
+            return o
+        return lose(o, SAMPLES if ends == (ONE, TWO) else lost)
+
+    found = findings(quality, nodes(), mesh(late), flannel())
+    assert bool(found) is (lost > 2)
+
+
 @pytest.mark.parametrize(
     ("lost", "severity", "words"),
     [(1, Severity.WARN, "6 of 30"), (2, Severity.FAIL, "12 of 30")],
