@@ -7,7 +7,7 @@ import msgspec
 
 from checks.common import ids
 from checks.overlay.classes import PAIR, Class, Pair, Pairs, classes
-from checks.overlay.reach import VERIFY
+from checks.overlay.codes import VERIFY
 from doctor.contract import check
 from doctor.model.evidence import Flannel, Nodes, Pings
 from doctor.model.failure import Failure

@@ -1,0 +1,174 @@
+"""What is broken between nodes: the underlay, what was read on a node, or a filter."""
+
+from collections.abc import Iterator
+
+from checks.common import and_list, ids, security_group
+from checks.overlay.classes import Class, Pair, Pairs, classes
+from checks.overlay.codes import (
+    OVERLAY_DEVICE_BROKEN,
+    OVERLAY_HOST_FIREWALL,
+    OVERLAY_PATH_BROKEN,
+    OVERLAY_PUBLIC_IP_WRONG,
+    OVERLAY_ROUTE_MISSING,
+    OVERLAY_ROUTED_FILTERED,
+    OVERLAY_UDP_FILTERED,
+    UNDERLAY_UNREACHABLE,
+    VERIFY,
+)
+from checks.overlay.firewall import firewall_fault
+from checks.overlay.peers import address_fault, device_fault, route_fault
+from checks.overlay.world import Fault, World, carrier_known, control_flows, underlay_answers
+from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk
+from doctor.model.hop import ANY, Hop, HopKind
+
+__all__ = ["broken_between", "let_pass"]
+
+
+def broken_between(world: World, pairs: Pairs, broken: Pairs) -> Iterator[Finding]:
+    """Say what is broken between nodes: the underlay, what was read on a node, or a filter."""
+    down = [p for p in broken if underlay_answers(world, p) is False]
+    read = {p: f for p in broken if p not in down and (f := _at_ends(world, p))}
+    rest = [p for p in broken if p not in down and p not in read]
+    sure = [p for p in rest if underlay_answers(world, p) and carrier_known(world)]
+    routed = not world.mesh.overlay
+    code = OVERLAY_ROUTED_FILTERED if routed else OVERLAY_UDP_FILTERED
+    yield from _read_on_nodes(world, read, pairs, broken)
+    for what, chosen in (
+        (UNDERLAY_UNREACHABLE, down),
+        (code, sure),
+        (OVERLAY_PATH_BROKEN, [p for p in rest if p not in sure]),
+    ):
+        for group in classes(len(world.nodes.linux), chosen, list(pairs)):
+            yield _in_between(world, what, group, broken)
+
+
+def _in_between(world: World, code: Code, group: Class, broken: Pairs) -> Finding:
+    """Say what a class of hops between nodes loses."""
+    flows = ids(o for p in group.pairs for o in broken[p])
+    port = world.mesh.overlay.replace("/", " ").upper() or "everything with a pod's address"
+    titles = {
+        UNDERLAY_UNREACHABLE: f"Nothing passes between {group.words}: neither pods nor TCP 10250 "
+        "of the nodes' own addresses answer",
+        OVERLAY_UDP_FILTERED: f"{port} is dropped between {group.words}",
+        OVERLAY_ROUTED_FILTERED: f"Packets with pod addresses are dropped between {group.words}, "
+        "though the nodes' own addresses answer",
+        OVERLAY_PATH_BROKEN: f"Pods do not reach each other between {group.words}",
+    }
+    read = [r for n in {n for p in group.pairs for n in p} if (r := world.networks.of(n))]
+    sure = len(read) == len({n for p in group.pairs for n in p}) and all(
+        r.tools and r.links for r in read
+    )
+    underlay = code is UNDERLAY_UNREACHABLE
+    whole = group.where == "*>*" and len(group.pairs) > 1
+    kind = HopKind.NODE if underlay else HopKind.FLANNEL
+    scope = ((ANY,) if not read and not underlay else ()) if whole else group.nodes
+    controls = ids(control_flows(world, group.pairs))
+    return Finding(
+        code=code,
+        title=titles[code],
+        hop=Hop(HopKind.UNDERLAY, group.where, "" if underlay else world.mesh.overlay),
+        evidence=flows + controls + tuple(sorted(r.evidence for r in read)),
+        confidence=Confidence.CERTAIN
+        if underlay or (sure and code is not OVERLAY_PATH_BROKEN)
+        else Confidence.LIKELY,
+        flows=flows,
+        consequence_of=() if sure and not underlay else tuple(Hop(kind, n) for n in scope),
+        remediation=let_pass(world, code, group),
+        falsifier=f"A pod reaches a pod on another node between {group.words}",
+    )
+
+
+def let_pass(world: World, code: Code, group: Class) -> tuple[Remediation, ...]:
+    """Say how to let the traffic of a class of hops pass."""
+    ends = sorted({n for p in group.pairs for n in p})
+    nodes = [n for n in world.nodes.items if n.name in ends and n.address]
+    port = "openstack port list --fixed-ip ip-address={} -f value -c ID"
+    if code is OVERLAY_UDP_FILTERED:
+        protocol, _, number = world.mesh.overlay.partition("/")
+        title = f"Allow {protocol.upper()} {number} among the nodes in their security group"
+        commands = [security_group(n.address) for n in nodes[:1]]
+        rule = f"--protocol {protocol} --dst-port {number} --remote-group"
+        commands.append(
+            f'openstack security group rule create {rule} "$SECURITY_GROUP" "$SECURITY_GROUP"'
+        )
+    elif code is OVERLAY_ROUTED_FILTERED:
+        title = "Allow each node's pod network as an allowed address pair of its port"
+        commands = [
+            f"openstack port set --allowed-address ip-address={n.spec.pod_cidr} "
+            f'"$({port.format(n.address)})"'
+            for n in nodes
+            if n.spec.pod_cidr
+        ]
+    else:
+        title = "See how far packets get between the nodes, and whether the link is up"
+        commands = [
+            f"ssh {a} ping -c 3 {n.address}" for a in ends[:1] for n in nodes if n.name != a
+        ]
+        commands.append(f"kubectl get nodes -o wide {' '.join(ends)}")
+    return (Remediation(title, tuple(commands), Risk.SAFE, VERIFY),)
+
+
+def _at_ends(world: World, pair: Pair) -> list[tuple[str, Fault]]:
+    """Return the first kind of fault that was read on either node of a pair."""
+    # a device that is down takes its routes along
+    for read in (device_fault, route_fault, address_fault, firewall_fault):
+        found = [(a, read(world, a, b)) for a, b in (pair, pair[::-1])]
+        faults = [(n, f) for n, f in found if f]
+        if faults:
+            return faults
+    return []
+
+
+def _read_on_nodes(
+    world: World, read: dict[Pair, list[tuple[str, Fault]]], pairs: Pairs, broken: Pairs
+) -> Iterator[Finding]:
+    """Say what was read on nodes that breaks these pairs, once per node or once for all."""
+    for code in (
+        OVERLAY_ROUTE_MISSING,
+        OVERLAY_PUBLIC_IP_WRONG,
+        OVERLAY_DEVICE_BROKEN,
+        OVERLAY_HOST_FIREWALL,
+    ):
+        mine = {p: dict(f) for p, f in read.items() if f[0][1].code is code}
+        guilty = sorted({n for f in mine.values() for n in f})
+        if len(guilty) > 1 and set(guilty) == {n for p in mine for n in p}:
+            where = "*>*" if set(mine) == set(broken) == set(pairs) else ""
+            if where:
+                yield _stated(world, where, guilty, mine, broken)
+                continue
+        while mine:
+            name = max(guilty, key=lambda n: sum(n in f for f in mine.values()))
+            own = {p: f for p, f in mine.items() if name in f}
+            ends = [n for p in own for n in p if n != name]
+            whole = all(p in broken for p in pairs if name in p)
+            where = f"*>{name}" if whole or len(own) > 1 else f"{ends[0]}>{name}"
+            yield _stated(world, where, [name], own, broken)
+            mine = {p: f for p, f in mine.items() if p not in own}
+
+
+def _stated(
+    world: World,
+    where: str,
+    guilty: list[str],
+    faults: dict[Pair, dict[str, Fault]],
+    broken: Pairs,
+) -> Finding:
+    """Say what was read on a node, or on each, that breaks pod traffic."""
+    each = list({(n, f[n].text): f[n] for f in faults.values() for n in guilty if n in f}.values())
+    first = each[0]
+    return Finding(
+        code=first.code,
+        title="; ".join(dict.fromkeys(f.text for f in each[:4])),
+        hop=Hop(HopKind.UNDERLAY, where, world.mesh.overlay),
+        evidence=tuple(
+            dict.fromkeys(
+                (*(e for f in each for e in f.evidence), *ids(o for p in faults for o in broken[p]))
+            )
+        ),
+        confidence=first.confidence,
+        consequence_of=()
+        if first.code is OVERLAY_HOST_FIREWALL
+        else tuple(Hop(HopKind.FLANNEL, n) for n in guilty),
+        remediation=tuple(dict.fromkeys(f.remediation for f in each)),
+        falsifier=f"Pods on {and_list(guilty)} answer pods on other nodes with this left as it is",
+    )

@@ -1,0 +1,136 @@
+"""Nodes that do not forward what their pods send and are sent."""
+
+from collections.abc import Iterable, Iterator
+
+from checks.common import and_list, ids
+from checks.overlay.codes import OVERLAY_FORWARD_DROPPED, OVERLAY_IP_FORWARD_OFF, VERIFY
+from checks.overlay.world import (
+    Fault,
+    World,
+    all_lost,
+    any_answer,
+    is_lost,
+    own_networks,
+    remove_rule,
+    starts_on,
+)
+from doctor.model.failure import Failure
+from doctor.model.finding import Confidence, Finding, Remediation, Risk
+from doctor.model.flow import Observation, VantageKind
+from doctor.model.hop import ANY, Hop, HopKind
+from doctor.model.node import FilterRule
+
+__all__ = ["forwarding_findings", "forwards", "not_forwarding", "unexplained"]
+
+
+def forwards(seen: Observation, name: str) -> bool:
+    """Say whether a flow passes the FORWARD chain of a node."""
+    outgoing = seen.flow.vantage.kind is VantageKind.POD and starts_on(seen) == name
+    return outgoing or seen.flow.subject == name
+
+
+def unexplained(flows: list[Observation], forward: Iterable[str]) -> list[Observation]:
+    """Leave out the flows that pass a node which does not forward; none left: all explained."""
+    left = [o for o in flows if not any(forwards(o, n) for n in forward)]
+    return flows if left else []
+
+
+def _forward_rule(world: World, name: str, flows: list[Observation]) -> FilterRule | None:
+    """Return the rule of a node's FORWARD chain that fits how all these flows failed."""
+    rules = {
+        world.networks.dropping(name, "FORWARD", o.flow.protocol, own_networks(world))
+        for o in flows
+    }
+    rule = rules.pop() if len(rules) == 1 else None
+    failures = {o.failure for o in flows}
+    told = not failures.isdisjoint({Failure.NO_ROUTE, Failure.HOST_PROHIBITED})
+    rejected = told or Failure.NETWORK_UNREACHABLE in failures
+    if rule and (rejected if rule.action == "REJECT" else not told):
+        return rule
+    read = world.networks.of(name)
+    policies = (r for r in (read.drops if read else ()) if r.text.startswith("-P FORWARD"))
+    return None if told else next(policies, None)
+
+
+def not_forwarding(world: World, cross: list[Observation]) -> dict[str, list[Observation]]:
+    """Find the nodes that do not forward for their pods, with the flows that show it."""
+    names = sorted({n for o in cross for n in (starts_on(o), o.flow.subject)})
+    through = {n: [o for o in cross if forwards(o, n)] for n in names}
+    lost = {n: f for n, f in through.items() if all_lost(f)}
+    stated = [n for n, f in lost.items() if _states(world, n, f)]
+    found: dict[str, list[Observation]] = {}
+    for name, flows in lost.items():
+        near = [o for o in cross if name in (starts_on(o), o.flow.subject)]
+        leaves = any(o.flow.vantage.kind is VantageKind.POD and starts_on(o) == name for o in flows)
+        told = name in stated and not _unexplained_any(near, stated)
+        if (any_answer(near) and (leaves or name in stated)) or told:
+            found[name] = flows
+    return found
+
+
+def _unexplained_any(flows: list[Observation], forward: list[str]) -> bool:
+    """Say whether a lost flow passes none of the nodes that do not forward."""
+    return any(is_lost(o) and not any(forwards(o, n) for n in forward) for o in flows)
+
+
+def _states(world: World, name: str, flows: list[Observation]) -> bool:
+    """Say whether what was read on a node shows that it does not forward."""
+    read, rule = world.networks.of(name), _forward_rule(world, name, flows)
+    off = read is not None and read.ip_forward is False
+    return off or (rule is not None and not rule.text.startswith("-P"))
+
+
+def forwarding_findings(world: World, forward: dict[str, list[Observation]]) -> Iterator[Finding]:
+    """Say which nodes do not forward: each for itself, or all at once."""
+    faults = {n: _forward_fault(world, n, f) for n, f in forward.items()}
+    codes = {f.code.name for f in faults.values()}
+    every = len(codes) == 1 and len(faults) > 1 and set(faults) == set(world.nodes.linux)
+    for group in [list(faults)] if every else [[n] for n in faults]:
+        flows = [o for n in group for o in forward[n]]
+        first = faults[group[0]]
+        likewise = f" (likewise on {and_list(group[1:])})" if every else ""
+        certain = all(faults[n].confidence is Confidence.CERTAIN for n in group)
+        yield Finding(
+            code=first.code,
+            title=first.text + likewise,
+            hop=Hop(HopKind.FORWARD, ANY if every else group[0]),
+            evidence=(*dict.fromkeys(ids(flows)), *(e for n in group for e in faults[n].evidence)),
+            confidence=Confidence.CERTAIN if certain else Confidence.LIKELY,
+            flows=() if certain else tuple(dict.fromkeys(ids(flows))),
+            remediation=tuple(faults[n].remediation for n in group),
+            falsifier=f"A pod on {and_list(group)} reaches a pod on another node",
+        )
+
+
+def _forward_fault(world: World, name: str, flows: list[Observation]) -> Fault:
+    """Say why a node does not forward, as far as it was read."""
+    read, rule = world.networks.of(name), _forward_rule(world, name, flows)
+    evidence = (read.evidence,) if read else ()
+    if read and read.ip_forward is False:
+        on = "net.ipv4.ip_forward=1"
+        commands = (
+            f"ssh {name} sudo sysctl -w {on}",
+            f'ssh {name} "echo {on} | sudo tee /etc/sysctl.d/99-kubernetes.conf"',
+        )
+        return Fault(
+            OVERLAY_IP_FORWARD_OFF,
+            f"Node {name} does not forward pod traffic: net.ipv4.ip_forward is 0",
+            evidence,
+            Remediation(f"Let {name} forward", commands, Risk.SAFE, VERIFY),
+        )
+    if rule:
+        return Fault(
+            OVERLAY_FORWARD_DROPPED,
+            f"Node {name} drops pod traffic in its FORWARD chain: {rule.text}",
+            evidence,
+            remove_rule(world, name, rule),
+        )
+    look = (f"{world.flannel.enter(name)} iptables -v -n -L FORWARD",)
+    return Fault(
+        OVERLAY_FORWARD_DROPPED,
+        f"Node {name} drops what it should forward for its pods: from the node itself to pods "
+        "passes",
+        evidence,
+        Remediation(f"See which rule of {name} drops", look, Risk.SAFE, VERIFY),
+        Confidence.LIKELY,
+    )
