@@ -24,7 +24,7 @@ FILES = tuple(
     sorted(str(p.relative_to(FOLDER)) for p in FOLDER.rglob("*.py") if p.name != "__init__.py")
 )
 PURE = {
-    "checks.common", "checks.dns", "checks.host_proxy", "checks.overlay", "checks.webhook", "collections", "datetime", "difflib", "doctor.contract", "doctor.model", "functools", "http",
+    "checks.common", *(f"checks.{n}" for n in LINKS), "collections", "datetime", "difflib", "doctor.contract", "doctor.model", "functools", "http",
     "ipaddress", "itertools", "json", "math", "msgspec", "re", "shlex", "typing", "urllib.parse",
 }  # fmt: skip
 IMPURE_NAMES = {"open", "eval", "exec", "compile", "__import__", "input", "print", "breakpoint"}

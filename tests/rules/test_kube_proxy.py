@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from checks.kube_proxy import on_every_node, service_ip
+from checks.kube_proxy.answers import service_ip
+from checks.kube_proxy.running import on_every_node
 from doctor.model.evidence import KubeProxy, NodeNetworks, Nodes, ServiceIpFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Severity

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from checks.service import backends, endpoints
+from checks.service.endpoints import endpoints
+from checks.service.objects import backends
 from doctor.model.evidence import Backend, BackendFlows, Backends, EgressFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence

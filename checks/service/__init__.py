@@ -1,0 +1,8 @@
+"""Checks of Services on the way: that they have endpoints, and that those answer."""
+
+from checks.service.endpoints import endpoints
+from checks.service.objects import backends
+
+__all__ = ["CHECKS"]
+
+CHECKS = (backends, endpoints)
