@@ -30,6 +30,8 @@ DISK: Final = (
     "/etc/kubernetes",
     "/etc/cni",
     "/etc/containerd",
+    "/etc/sysctl.d",
+    "/etc/modules-load.d",
     "/opt/cni",
     "/usr/libexec/kubernetes",
 )

@@ -9,6 +9,7 @@ from typing import Final
 from doctor.cli.demonstrate import RECORDINGS
 from tests.lab import bringup
 from tests.lab.faults import FAULTS, mend, put_in
+from tests.lab.goldens import settled_in
 from tests.lab.lab import Lab
 from tests.lab.patient import doctor
 from tests.lab.places import places
@@ -36,17 +37,11 @@ def _record(lab: Lab, name: str) -> None:
     path = FOLDER / f"{name}.bundle"
     url = f"{lab.site_url}/"
     done = doctor(lab, "run", "--output", "json", "--url", url, "--save", str(path))
-    _settle_in(lab, path)
-    found = [d["code"] for d in json.loads(done.stdout)["diagnoses"]]
-    _tell(f"{name}: {found or 'healthy'}, {path.stat().st_size >> 10} KiB")
-
-
-def _settle_in(lab: Lab, path: Path) -> None:
-    """Let the proxy's configuration be where a host has it, rather than in the lab's cache."""
-    text = gzip.decompress(path.read_bytes())
-    text = text.replace(str(lab.world.nginx_config).encode(), b"/etc/nginx/nginx.conf")
+    text = settled_in(lab, gzip.decompress(path.read_bytes()))
     path.write_bytes(gzip.compress(text, 9, mtime=0))
     path.chmod(0o644)
+    found = [d["code"] for d in json.loads(done.stdout)["diagnoses"]]
+    _tell(f"{name}: {found or 'healthy'}, {path.stat().st_size >> 10} KiB")
 
 
 def _in_shape(shape: str) -> None:

@@ -1,4 +1,7 @@
-"""Every fault, put in for real: the doctor names it first, and finds nothing once it is healed."""
+"""Faults, put in for real: the doctor names each first, and finds nothing once it is healed.
+
+Few stand for all: goldens replay the others, and WWWM_LAB_FAULTS chooses any.
+"""
 
 import os
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ import pytest
 
 from tests.lab import bringup
 from tests.lab.faults import FAULTS, Fault, mend, put_in
+from tests.lab.faults.representatives import representatives
 from tests.lab.lab import Lab
 from tests.lab.patient import Said, examine_both_ways
 from tests.lab.shape import ARTICLE, SHAPES
@@ -16,7 +20,8 @@ pytestmark = pytest.mark.lab
 
 SHAPE = SHAPES[os.environ.get("WWWM_LAB_SHAPE", ARTICLE.name)]
 ONLY = frozenset(filter(None, os.environ.get("WWWM_LAB_FAULTS", "").split(",")))
-FITTING = [f for f in FAULTS.values() if f.fits(SHAPE) and (not ONLY or f.name in ONLY)]
+CHOSEN = [f for f in FAULTS.values() if f.name in ONLY] if ONLY else representatives(SHAPE)
+FITTING = [f for f in CHOSEN if f.fits(SHAPE)]
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Recorded faults: the evidence of each, and the diagnosis that it leads to."""

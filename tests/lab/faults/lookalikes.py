@@ -1,0 +1,60 @@
+"""Sets of faults that show much the same, each told from the others by what discriminates them.
+
+The numbers are those of the catalogue. A fault may be in several sets; one that is found under a name
+of its own in a set is never called by the name of another member.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """Faults that look alike.
+
+    Attributes:
+        seen: What an operator sees of each of them.
+        members: Their names in the catalogue.
+    """
+
+    seen: str
+    members: tuple[str, ...]
+
+
+LOOKALIKES: Final[dict[str, Alike]] = {
+    "L1": Alike(
+        seen="Names do not resolve on other nodes.",
+        members=(
+            "sg-drops-8472",
+            "sg-drops-53",
+            "udp53-dropped",
+            "tcp53-dropped",
+            "coredns-at-zero",
+            "kube-proxy-gone",
+        ),
+    ),
+    "L2": Alike(
+        seen="Pods of two nodes do not reach each other, while the nodes do.",
+        members=("sg-drops-8472",),
+    ),
+    "L3": Alike(
+        seen="A pod does not get out of the cluster.",
+        members=("db-port-closed",),
+    ),
+    "L4": Alike(
+        seen="A connection fails: timed out, refused, or no route.",
+        members=("sg-drops-8472", "coredns-at-zero", "selector-matches-nothing"),
+    ),
+    "L5": Alike(seen="Answers are missing only now and then.", members=()),
+    "L6": Alike(seen="Traffic goes to an address that no pod has any more.", members=()),
+    "L7": Alike(
+        seen="Small packets cross between nodes, or connections stand, and still it hangs.",
+        members=("sg-drops-8472",),
+    ),
+    "L16": Alike(seen="Names outside of the cluster do not resolve.", members=()),
+    "L17": Alike(
+        seen="/run/flannel/subnet.env is missing on a node.",
+        members=("flannel-not-on-node",),
+    ),
+    "L18": Alike(seen="Pods have addresses twice, or ones that nobody reaches.", members=()),
+}

@@ -1,0 +1,190 @@
+"""Record goldens in the lab, or judge them anew: python -m tests.lab.goldens."""
+
+import argparse
+import gzip
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from doctor.contract import Check
+from doctor.engine.registry import load
+from tests.golden.store import HEALTHY, Golden, Stated, all_goldens, judge, of, pack, unpack
+from tests.lab import bringup
+from tests.lab.faults import FAULTS, Fault, mend, put_in
+from tests.lab.faults.representatives import representatives
+from tests.lab.lab import Lab
+from tests.lab.patient import doctor
+from tests.lab.places import PREFIX, places
+from tests.lab.shape import ARTICLE, SHAPES, Shape
+from tests.lab.shell import LabError
+
+__all__ = ["main", "settled_in", "wanted", "wrong"]
+
+NGINX = "/etc/nginx/nginx.conf"
+HEAL_SECONDS = 180
+"""How long the lab may take to recover, beside other work of the machine."""
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def wanted(shape: Shape) -> tuple[str, ...]:
+    """The goldens that a shape is to have.
+
+    The article's has all that fit. In another it is the network that differs: representatives show
+    that, beside what fits nowhere else.
+    """
+    few = {f.name for f in representatives(shape)}
+    fitting = [f for f in FAULTS.values() if f.fits(shape)]
+    return (
+        HEALTHY,
+        *(f.name for f in fitting if shape == ARTICLE or f.name in few or not f.fits(ARTICLE)),
+    )
+
+
+def wrong(fault: Fault | None, stated: Stated) -> str:
+    """Say what is wrong with a diagnosis; empty if nothing is.
+
+    Args:
+        fault: What was put in; None for a healthy lab.
+        stated: What was said, with the texts that the first diagnosis has to have.
+    """
+    if fault is None or fault.decoy:
+        clean = not stated.diagnoses and not stated.findings and stated.exit_code == 0
+        return "" if clean else f"nothing is broken, and it says {list(stated.codes)}"
+    if not stated.diagnoses:
+        return "it has no diagnosis"
+    first = stated.diagnoses[0]
+    if first.code not in fault.expected:
+        return f"{first.code} is first, expected is {' or '.join(sorted(fault.expected))}"
+    if absent := [t for t in stated.names if t not in f"{first.title} {first.hop}"]:
+        return f"the first diagnosis does not name {', '.join(absent)}: {first.title}"
+    if forbidden := [c for c in stated.codes if fault.forbids(c)]:
+        return f"forbidden: {', '.join(forbidden)}"
+    return f"there are more: {', '.join(stated.codes[1:])}" if len(stated.codes) > 1 else ""
+
+
+def settled_in(lab: Lab, text: bytes) -> bytes:
+    """Let the proxy's configuration be where a host has it, rather than in the lab's cache."""
+    return text.replace(str(lab.world.nginx_config).encode(), NGINX.encode())
+
+
+def _run(lab: Lab) -> tuple[bytes, list[str]]:
+    """Run the doctor; returns its bundle's JSON and the codes that it named."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "evidence.bundle"
+        url = f"{lab.site_url}/"
+        done = doctor(lab, "run", "--output", "json", "--url", url, "--save", str(path))
+        if not path.exists():
+            msg = f"exit {done.returncode} and no bundle: {done.stderr.strip()[-400:]}"
+            raise LabError(msg)
+        codes = [d["code"] for d in json.loads(done.stdout)["diagnoses"]]
+        return settled_in(lab, gzip.decompress(path.read_bytes())), codes
+
+
+def _record(lab: Lab, name: str, checks: tuple[Check, ...]) -> str:
+    """Record one golden; returns what is wrong with it, in which case it is not stored."""
+    fault = FAULTS.get(name)
+    names = fault.names(lab) if fault else ()
+    try:
+        if fault:
+            put_in(lab, fault)
+        text, codes = _run(lab)
+    finally:
+        if fault:
+            mend(lab, fault, HEAL_SECONDS)
+    packed = pack(text)
+    stated = judge(unpack(packed), checks, names)
+    if list(stated.codes) != codes:
+        return f"the run said {codes}, and its bundle says {list(stated.codes)}"
+    if not (trouble := wrong(fault, stated)):
+        Golden(lab.shape.name, name).write(stated, packed)
+    return trouble
+
+
+def _lab(prefix: str) -> Lab:
+    """The lab that is up, or a new one."""
+    try:
+        return Lab.attach(prefix)
+    except LabError:
+        return bringup.up(ARTICLE, places(prefix), _tell)
+
+
+def _due(shape: Shape, options: argparse.Namespace) -> Iterator[str]:
+    """The goldens to record in a lab of a shape."""
+    fitting = {HEALTHY, *(f.name for f in FAULTS.values() if f.fits(shape))}
+    for name in options.only or wanted(shape):
+        if name not in fitting:
+            _tell(f"{name}: does not fit the shape {shape.name}")
+        elif not options.missing or not any(g.shape == shape.name for g in of(name)):
+            yield name
+
+
+def _record_all(options: argparse.Namespace) -> int:
+    """Record what is due; returns how many went wrong."""
+    lab, checks, bad = _lab(options.prefix), load(), 0
+    for name in _due(lab.shape, options):
+        began = time.monotonic()
+        try:
+            trouble = _record(lab, name, checks)
+        except LabError as error:
+            trouble = str(error)
+            bringup.down(lab.places, _tell)
+            lab = bringup.up(lab.shape, lab.places, _tell)
+        bad += bool(trouble)
+        _tell(f"{lab.shape.name}/{name}: {trouble or 'stored'}, {time.monotonic() - began:.0f} s")
+    return bad
+
+
+def _judge_all(only: Iterable[str]) -> int:
+    """Judge what is recorded anew; returns how many are wrong."""
+    checks, bad, chosen = load(), 0, set(only)
+    for golden in all_goldens():
+        if chosen and golden.fault not in chosen:
+            continue
+        before = golden.text
+        stated = judge(golden.bundle(), checks, golden.stated().names)
+        if trouble := wrong(FAULTS.get(golden.fault), stated):
+            _tell(f"{golden.id}: {trouble}")
+            bad += 1
+        elif stated.dump() != before:
+            golden.write(stated)
+            _tell(f"{golden.id}: changed")
+    return bad
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Read a comma-separated list of goldens."""
+    found = tuple(filter(None, text.split(",")))
+    if unknown := [n for n in found if n not in FAULTS and n != HEALTHY]:
+        msg = f"no fault is called {', '.join(unknown)}"
+        raise argparse.ArgumentTypeError(msg)
+    return found
+
+
+def main() -> None:
+    """Do what the command line says; the exit code says whether all are right."""
+    parser = argparse.ArgumentParser(prog="python -m tests.lab.goldens", description=__doc__)
+    parser.add_argument(
+        "--prefix", default=PREFIX, help="the lab to use; its shape is the goldens'"
+    )
+    parser.add_argument("--only", type=_names, default=(), metavar="A,B", help="only these")
+    parser.add_argument("--missing", action="store_true", help="only those that are not there")
+    parser.add_argument("--judge", action="store_true", help="judge recorded evidence: no lab")
+    parser.add_argument("--list", action="store_true", help="only list what each shape is to have")
+    options = parser.parse_args()
+    if options.list:
+        for shape in SHAPES.values():
+            _tell(f"{shape.name}: {' '.join(wanted(shape))}")
+        return
+    bad = _judge_all(options.only) if options.judge else _record_all(options)
+    sys.exit(f"{bad} went wrong and were left as they are" if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
