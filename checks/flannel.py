@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, ip_network
 
 from checks.common import and_list
 from doctor.contract import check
-from doctor.model.evidence import Flannel, NodeNetworks, Nodes, ProbePods
+from doctor.model.evidence import Flannel, Logs, NodeNetworks, Nodes, ProbePods
 from doctor.model.finding import Code, Finding, Remediation, Risk
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.kube import Pod
@@ -47,11 +47,14 @@ VERIFY = "wwwm-doctor check flannel"
     title="Flannel runs and is ready on every Linux node",
     codes=(FLANNEL_NOT_ON_NODE, FLANNEL_NOT_READY),
 )
-def on_every_node(nodes: Nodes, flannel: Flannel, probes: ProbePods | None) -> Iterator[Finding]:
+def on_every_node(
+    nodes: Nodes, flannel: Flannel, probes: ProbePods | None, logs: Logs
+) -> Iterator[Finding]:
     """Flannel runs and is ready on every Linux node.
 
     What it looks at:
-        Flannel's DaemonSets and pods against the Linux nodes, and what became of the probe pods.
+        Flannel's DaemonSets and pods against the Linux nodes, what became of the probe pods, and the
+        last words of flannel's pods that are not ready.
 
     Why it matters:
         The CNI plugin reads a file that only a running flannel writes. Where flannel does not run,
@@ -85,7 +88,7 @@ def on_every_node(nodes: Nodes, flannel: Flannel, probes: ProbePods | None) -> I
         if here and not any(p.ready for p in here):
             reasons.setdefault(_reason(nodes, here[0]), []).append(here[0])
     for reason, pods in reasons.items():
-        yield from _not_ready(nodes, flannel, reason, pods)
+        yield from _not_ready(nodes, flannel, reason, pods, logs)
 
 
 def _hops(nodes: Nodes, names: list[str]) -> Iterator[tuple[Hop, tuple[Hop, ...]]]:
@@ -167,9 +170,12 @@ def _reason(nodes: Nodes, pod: Pod) -> str:
     return f"{why}{code}{cidr}"
 
 
-def _not_ready(nodes: Nodes, flannel: Flannel, reason: str, pods: list[Pod]) -> Iterator[Finding]:
+def _not_ready(
+    nodes: Nodes, flannel: Flannel, reason: str, pods: list[Pod], logs: Logs
+) -> Iterator[Finding]:
     """Say where flannel's pods are not ready for one reason."""
     names = [p.node for p in pods]
+    read = [x.evidence for p in pods for x in logs.of(p.key)]
     wrong = {n for n in names if _outside(nodes, flannel, n)}
     for hop, after in _hops(nodes, names):
         yield Finding(
@@ -177,7 +183,7 @@ def _not_ready(nodes: Nodes, flannel: Flannel, reason: str, pods: list[Pod]) -> 
             title=f"Flannel is not ready on {and_list(names)}: {reason} "
             f"({and_list(p.key for p in pods)})",
             hop=hop,
-            evidence=tuple(f"api:pods/{p.key}" for p in pods),
+            evidence=(*(f"api:pods/{p.key}" for p in pods), *read),
             consequence_of=after + ((hop,) if wrong else ()),
             remediation=(_restart(pods, assigned="podCIDR" not in reason),),
             falsifier=f"The flannel pods on {and_list(names)} are ready",

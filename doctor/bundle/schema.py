@@ -3,6 +3,7 @@
 import msgspec
 
 from doctor.model.flow import Observation
+from doctor.model.logs import ContainerLog
 from doctor.model.proxy import HostProxy
 from doctor.model.rights import Review
 from doctor.model.target import Target, parse_target
@@ -15,6 +16,7 @@ __all__ = [
     "CommandOutput",
     "FlowRecord",
     "GapRecord",
+    "LogRecord",
     "NodeRecord",
     "ProbePodRecord",
     "ProxyRecord",
@@ -86,6 +88,14 @@ class FlowRecord(msgspec.Struct, frozen=True, tag="flow"):
     observation: Observation
 
 
+class LogRecord(msgspec.Struct, frozen=True, tag="log"):
+    """The last words of a container of a system pod, as far as they may be kept; or why there are none."""
+
+    log: ContainerLog
+    status: int = 200
+    reason: str = ""
+
+
 class ProxyRecord(msgspec.Struct, frozen=True, tag="proxy"):
     """The reverse proxy found, reduced to what it forwards where.
 
@@ -118,7 +128,14 @@ class GapRecord(msgspec.Struct, frozen=True, tag="gap"):
 
 
 Record = (
-    ApiRecord | NodeRecord | ProbePodRecord | FlowRecord | ProxyRecord | RightsRecord | GapRecord
+    ApiRecord
+    | NodeRecord
+    | ProbePodRecord
+    | FlowRecord
+    | LogRecord
+    | ProxyRecord
+    | RightsRecord
+    | GapRecord
 )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import msgspec
 
 from doctor.collect.kube import Api
-from doctor.collect.rights import EVERYTHING, Scope, entering, permissions, probing
-from doctor.evidence.tables import Source, Wave
+from doctor.collect.rights import EVERYTHING, Scope, entering, permissions, probing, telling
+from doctor.evidence.tables import LOGS, Source, Wave
 from doctor.model.rights import Permission, Review, Rights, Rule, Tier
 
 __all__ = ["learn", "may_exec", "may_probe", "refusal", "undecided"]
@@ -112,6 +112,8 @@ def undecided(rights: Rights, needs: frozenset[Source], scope: Scope) -> tuple[s
     if Wave.PROBE_PODS in needs and scope.probes:
         wanted = probing(scope.probes)
         found += [] if all(map(rights.permits, wanted)) else [scope.probes]
+    if LOGS in needs:
+        found += [n for n in scope.telling if not rights.permits(telling(n))]
     return tuple(dict.fromkeys(found))
 
 

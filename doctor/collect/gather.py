@@ -24,6 +24,7 @@ from doctor.collect.flows_egress import plan_egress
 from doctor.collect.flows_site import left_out, plan_traces
 from doctor.collect.here import observe_all
 from doctor.collect.kube import Api
+from doctor.collect.logs import read_logs
 from doctor.collect.node_facts import most_bytes, read_by_kube_proxy, read_node
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
 from doctor.collect.reading import read_api
@@ -31,7 +32,7 @@ from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, unseen
 from doctor.collect.visit import Places, visit
 from doctor.evidence.states import kube_proxy
-from doctor.evidence.tables import Source, Tables, Wave
+from doctor.evidence.tables import LOGS, Source, Tables, Wave
 from doctor.evidence.world import World
 from doctor.model.flow import Flow, FlowKind, Observation, Vantage, VantageKind
 from doctor.model.kube import Pod
@@ -160,6 +161,9 @@ def gather(api: Api, question: Question, needs: frozenset[Source], options: Opti
             elif any(isinstance(n, Wave) for n in needs):
                 reason = "probing is switched off (--no-probe)"
                 run.gap("probes inside the cluster", reason, _MEASURED)
+            if LOGS in needs:
+                # after the probes: what these made a program complain of is in its log by now
+                run.records.extend(read_logs(api, run.rights, run.world()))
             run.records.extend(visiting.result())
             _trace(run)
         except BaseException:

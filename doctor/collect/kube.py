@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import threading
 import warnings
 from collections.abc import Iterator
@@ -87,7 +88,15 @@ class Api:
         """The API server's URL."""
         return str(self._client.configuration.host)
 
-    def call(self, method: str, path: str, body: object = None, *, late: bool = False) -> ApiAnswer:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        late: bool = False,
+        seconds: float = math.inf,
+    ) -> ApiAnswer:
         """Send one request; a refusal is an answer, not an exception.
 
         Args:
@@ -95,11 +104,12 @@ class Api:
             path: Path with query.
             body: What is sent as JSON.
             late: Whether it is sent after the run's deadline, too: clean-up is.
+            seconds: How long it may take, if that is less than what holds for all.
         """
         with self._gate:
             if self.deadline.passed and not late:
                 return ApiAnswer(status=0, reason=self.deadline.reason)
-            return self._send(method, path, body, self._bound(late=late))
+            return self._send(method, path, body, min(seconds, self._bound(late=late)))
 
     def _send(self, method: str, path: str, body: object, seconds: float) -> ApiAnswer:
         """Send one request and read its answer."""

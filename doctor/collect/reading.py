@@ -18,6 +18,7 @@ from doctor.evidence.finders import (
     flannel_daemonsets,
     kube_proxy_daemonset,
 )
+from doctor.evidence.log_choice import choose_logs
 from doctor.evidence.tables import Source
 from doctor.evidence.world import World
 from doctor.model.rights import Permission, Rights
@@ -65,11 +66,12 @@ def _world(records: Iterable[ApiRecord]) -> World:
 
 
 def _scope(world: World, probes: str | None) -> Scope:
-    """Find the namespaces in which pods are entered and started."""
+    """Find the namespaces in which pods are entered and started, and logs read."""
     proxy = kube_proxy_daemonset(world)
     found = (*flannel_daemonsets(world), *((proxy,) if proxy else ()))
     resident = tuple(dict.fromkeys(d.namespace for d in found))
-    return Scope(resident=resident, probes=probes or "")
+    telling = tuple(dict.fromkeys(w.namespace for w in choose_logs(world)))
+    return Scope(resident=resident, probes=probes or "", telling=telling)
 
 
 def _list(api: Api, rights: Rights, resource: Resource) -> ApiRecord:

@@ -11,6 +11,8 @@ from doctor.model.kube import (
     BGPAdvertisement,
     ConfigMap,
     Container,
+    ContainerState,
+    ContainerStatus,
     DaemonSet,
     Deployment,
     EndpointSlice,
@@ -23,11 +25,13 @@ from doctor.model.kube import (
     L2Advertisement,
     Node,
     Pod,
+    PodStatus,
     PodTemplate,
     Service,
     ServiceL2Status,
     WebhookConfiguration,
 )
+from doctor.parse.log_lines import clean_text
 
 __all__ = ["RESOURCES", "Resource", "reduce_items"]
 
@@ -107,6 +111,8 @@ _TARGET = re.compile(r"(?<![\w.@:/-])((?:[a-z0-9-]+\.)*[a-z0-9-]+):(\d{2,5})(?![
 _LAST_PORT = 65535
 _URL = re.compile(r"\b[a-z][a-z0-9+]*://([^\s\"'<>]+)", re.ASCII)
 _HOST_PORT = re.compile(r"([a-z0-9.-]+):(\d{2,5})", re.ASCII)
+_SYSTEM = re.compile(r"(/|^)(flannel|coredns|kube-proxy|metallb/(controller|speaker))(:|@|$)")
+_LONGEST_MESSAGE = 300
 _PRIVATE = re.compile(r"PASS|PWD|SECRET|TOKEN|CRED|(AUTH|KEY|USER|LOGIN)$", re.IGNORECASE)
 
 
@@ -208,6 +214,7 @@ def _template(template: PodTemplate) -> PodTemplate:
 def _pod(pod: Pod, raw: msgspec.Raw) -> Pod:
     """Clean a pod; of a failing one, learn from its environment what it depends on."""
     containers = tuple(_harmless(c) for c in pod.spec.containers)
+    pod = msgspec.structs.replace(pod, status=_last_words(pod))
     if not pod.ready and pod.status.phase in ("Running", "Pending"):
         env = msgspec.json.decode(raw, type=_EnvPod).spec.containers
         containers = tuple(
@@ -216,6 +223,35 @@ def _pod(pod: Pod, raw: msgspec.Raw) -> Pod:
         )
     return msgspec.structs.replace(
         pod, spec=msgspec.structs.replace(pod.spec, containers=containers)
+    )
+
+
+def _last_words(pod: Pod) -> PodStatus:
+    """Keep what containers of system pods said when they ended; others may say anything."""
+    told = (*(pod.status.container_statuses or ()), *(pod.status.init_container_statuses or ()))
+    if not any(s.state.terminated or s.last_state.terminated for s in told):
+        return pod.status
+    system = any(_SYSTEM.search(c.image) for c in pod.spec.containers)
+
+    def end(state: ContainerState) -> ContainerState:
+        ended = state.terminated
+        if ended is None or not ended.message:
+            return state
+        said = clean_text(ended.message, _LONGEST_MESSAGE) if system else ""
+        return msgspec.structs.replace(
+            state, terminated=msgspec.structs.replace(ended, message=said)
+        )
+
+    def all_of(statuses: tuple[ContainerStatus, ...] | None) -> tuple[ContainerStatus, ...] | None:
+        return statuses and tuple(
+            msgspec.structs.replace(s, state=end(s.state), last_state=end(s.last_state))
+            for s in statuses
+        )
+
+    return msgspec.structs.replace(
+        pod.status,
+        container_statuses=all_of(pod.status.container_statuses),
+        init_container_statuses=all_of(pod.status.init_container_statuses),
     )
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from doctor.collect.resources import RESOURCES, Resource
 from doctor.evidence.finders import CONFIGMAPS
-from doctor.evidence.tables import TABLES, Source, Wave
+from doctor.evidence.tables import LOGS, TABLES, Source, Wave
 from doctor.model.rights import Permission, Review, Rights, Role, Rule, Tier
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "permissions",
     "probing",
     "roles",
+    "telling",
     "tier_of",
 ]
 
@@ -55,10 +56,12 @@ class Scope(msgspec.Struct, frozen=True):
     Args:
         resident: Namespaces of flannel and kube-proxy; empty where they are not known.
         probes: The namespace given for probe pods; empty where each run makes one of its own.
+        telling: Namespaces of the pods whose logs are to be read.
     """
 
     resident: tuple[str, ...] = ()
     probes: str = ""
+    telling: tuple[str, ...] = ()
 
 
 _ANYWHERE = Scope()
@@ -77,7 +80,7 @@ def _tier(source: Source) -> Tier:
     """Return the tier of one source."""
     if isinstance(source, Wave):
         return _WAVES[source]
-    if source in RESOURCES or source in CONFIGMAPS:
+    if source in RESOURCES or source in CONFIGMAPS or source == LOGS:
         return Tier.READ
     raise LookupError(f"no right is known for the source {source!r}")
 
@@ -110,13 +113,15 @@ def permissions(
 
 
 def _read(sources: frozenset[Source]) -> Iterator[Permission]:
-    """LIST whole kinds, GET single ConfigMaps."""
+    """LIST whole kinds, GET single ConfigMaps and the ends of logs."""
     for name, resource in RESOURCES.items():
         if name in sources:
             yield listing(resource)
     for source, name in CONFIGMAPS.items():
         if source in sources:
             yield Permission("get", "", "configmaps", name=name)
+    if LOGS in sources:
+        yield telling("")
 
 
 def listing(resource: Resource) -> Permission:
@@ -130,6 +135,11 @@ def getting(key: str) -> Permission:
     """Return what the GET of a ConfigMap takes, by its ``namespace/name``."""
     namespace, _, name = key.partition("/")
     return Permission("get", "", "configmaps", namespace, name)
+
+
+def telling(namespace: str) -> Permission:
+    """Return what reading a log takes; without a namespace, any pod's."""
+    return Permission("get", "", "pods/log", namespace)
 
 
 def entering(namespace: str) -> Iterator[Permission]:

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from doctor.bundle.schema import Bundle
-from doctor.evidence import measurements, node_facts, states
+from doctor.evidence import logs, measurements, node_facts, states
 from doctor.evidence.certificates import webhook_certificates, webhook_flows
 from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
@@ -19,7 +19,7 @@ from doctor.model.evidence import Evidence
 from doctor.model.flow import Observation, Purpose
 from doctor.model.verdict import Gap
 
-__all__ = ["TABLES", "Source", "Table", "Tables", "Wave", "needs_of", "tables_of"]
+__all__ = ["LOGS", "TABLES", "Source", "Table", "Tables", "Wave", "needs_of", "tables_of"]
 
 E = TypeVar("E", bound=Evidence)
 
@@ -43,6 +43,9 @@ class Wave(StrEnum):
 
 Source = str | Wave
 """An API resource's name, or a wave."""
+
+LOGS = "pods/log"
+"""The source that is the ends of system pods' logs."""
 
 _PODS = ("nodes", "pods", "services", "endpointslices")
 _FLANNEL = ("nodes", "pods", "daemonsets", "configmaps:flannel", "events:warning")
@@ -108,6 +111,10 @@ TABLES: dict[type[Evidence], Table] = {
         ),
         (*_PROBING, Wave.MESH),
         (Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE),
+    ),
+    model.Logs: Table(
+        lambda t: logs.logs(t.world),
+        ("nodes", "pods", "daemonsets", "deployments", "services", LOGS),
     ),
     model.DnsService: Table(lambda t: states.dns_service(t.world), _DNS),
     model.DnsFlows: Table(

@@ -27,6 +27,7 @@ from doctor.model.kube import (
     Service,
     ServicePort,
 )
+from doctor.model.logs import ContainerLog
 from doctor.model.node import FilterRule, NodeNetwork
 from doctor.model.proxy import HostProxy
 from doctor.model.verdict import Gap
@@ -46,6 +47,7 @@ __all__ = [
     "Ingresses",
     "KubeProxy",
     "LoadBalancers",
+    "Logs",
     "Measured",
     "Mesh",
     "NodeNetworks",
@@ -160,6 +162,24 @@ class NodeNetworks(Evidence, frozen=True, kw_only=True):
             (r for r in rules if r.chain == chain and r.hits(protocol) and _concerns(r, among)),
             None,
         )
+
+
+class Logs(Evidence, frozen=True, kw_only=True):
+    """The last words of system pods: of those that are not ready, and what CoreDNS said lately.
+
+    Its gaps are never essential: a log says why, not whether.
+    """
+
+    items: tuple[ContainerLog, ...] = ()
+
+    def of(self, pod: str) -> tuple[ContainerLog, ...]:
+        """Return what was read of a pod, by its ``namespace/name``."""
+        return tuple(x for x in self.items if x.pod == pod)
+
+    def said(self, pod: str, *words: str) -> tuple[str, str] | None:
+        """Return the last line of a pod's that contains all of these words, with its evidence."""
+        found = ((x.said(*words), x.evidence) for x in self.of(pod))
+        return next(((line.text, where) for line, where in found if line), None)
 
 
 class ProbePod(msgspec.Struct, frozen=True):

@@ -226,10 +226,11 @@ class Waiting(KubeObject, frozen=True):
 
 
 class Terminated(KubeObject, frozen=True):
-    """How a container ended."""
+    """How a container ended; its message is kept of system pods only."""
 
     reason: str = ""
     exit_code: int = 0
+    message: str = ""
 
 
 class ContainerState(KubeObject, frozen=True):
@@ -277,6 +278,7 @@ class PodStatus(KubeObject, frozen=True):
     pod_ip: str = msgspec.field(name="podIP", default="")
     conditions: tuple[Condition, ...] | None = None
     container_statuses: tuple[ContainerStatus, ...] | None = None
+    init_container_statuses: tuple[ContainerStatus, ...] | None = None
 
 
 class Pod(Item, frozen=True):

@@ -8,7 +8,7 @@ from doctor.collect.resources import RESOURCES
 from doctor.collect.rights import EVERYTHING, Scope, permissions, roles, tier_of
 from doctor.contract import Check
 from doctor.evidence.finders import CONFIGMAPS
-from doctor.evidence.tables import TABLES, Source, Wave, needs_of
+from doctor.evidence.tables import LOGS, TABLES, Source, Wave, needs_of
 from doctor.model.rights import Review, Rights, Role, Tier
 
 EACH = pytest.mark.parametrize("check", CHAIN, ids=[c.id for c in CHAIN])
@@ -28,7 +28,7 @@ def sources_of(check: Check, *, required: bool = False) -> frozenset[Source]:
 def test_every_source_has_rights(source: Source) -> None:
     assert tier_of([source]) in Tier
     if not isinstance(source, Wave):
-        assert source in RESOURCES or source in CONFIGMAPS
+        assert source in RESOURCES or source in CONFIGMAPS or source == LOGS
         assert len(permissions([source], Tier.READ)) == 1
 
 

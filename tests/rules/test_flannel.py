@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from checks.flannel import on_every_node, subnet_env
-from doctor.model.evidence import Flannel, NodeNetworks, Nodes, ProbePod, ProbePods
+from doctor.model.evidence import Flannel, Logs, NodeNetworks, Nodes, ProbePod, ProbePods
 from doctor.model.kube import Event, Meta, Node, Pod
 from doctor.model.node import SubnetEnv
 from doctor.model.verdict import Gap
@@ -76,21 +76,21 @@ def broken(on: str, *, deleted: bool = False) -> Pod:
 def test_flannel_on_every_node(
     where: Nodes, what: Flannel, expected: dict[tuple[str, str], tuple[str, ...]]
 ) -> None:
-    found = findings(on_every_node, where, what, None)
+    found = findings(on_every_node, where, what, None, Logs())
     assert {
         (f.code.name, str(f.hop)): tuple(str(h) for h in f.consequence_of) for f in found
     } == expected
 
 
 def test_what_is_said_of_a_missing_flannel() -> None:
-    (found,) = findings(on_every_node, nodes(), flannel(without=[ONE]), STUCK)
+    (found,) = findings(on_every_node, nodes(), flannel(without=[ONE]), STUCK, Logs())
     assert f"{ONE}: its DaemonSet kube-flannel/kube-flannel-ds wants 2 pods" in found.title
     assert "subnet.env" in found.title
     assert f"probe-pod:{ONE}" in found.evidence
     assert "api:daemonsets/kube-flannel/kube-flannel-ds" in found.evidence
     assert any(c.startswith("kubectl -n kube-flannel patch") for c in found.remediation[0].commands)
     pull = ProbePods(items=(ProbePod(ONE, "", "ErrImageNeverPull", f"probe-pod:{ONE}"),))
-    (other,) = findings(on_every_node, nodes(), flannel(without=[ONE]), pull)
+    (other,) = findings(on_every_node, nodes(), flannel(without=[ONE]), pull, Logs())
     assert "subnet.env" not in other.title
     assert f"probe-pod:{ONE}" not in other.evidence
 
@@ -98,7 +98,7 @@ def test_what_is_said_of_a_missing_flannel() -> None:
 def test_one_daemonset_of_several_is_not_sent_everywhere() -> None:
     sets = tuple(daemonset("kube-system", f"kube-flannel-ds-{a}", 1) for a in ("amd64", "arm64"))
     what = msgspec.structs.replace(flannel(without=[ONE]), daemonsets=sets)
-    (found,) = findings(on_every_node, nodes(), what, None)
+    (found,) = findings(on_every_node, nodes(), what, None, Logs())
     assert not any("patch" in c for r in found.remediation for c in r.commands)
 
 
@@ -112,7 +112,7 @@ def test_one_daemonset_of_several_is_not_sent_everywhere() -> None:
     ],
 )
 def test_why_flannel_is_not_ready(items: tuple[Node, ...], what: Pod, expected: str) -> None:
-    (found,) = findings(on_every_node, nodes(*items), flannel(what), None)
+    (found,) = findings(on_every_node, nodes(*items), flannel(what), None, Logs())
     assert expected in found.title
     assert any("cluster-cidr" in c for c in found.remediation[0].commands) is bool(items)
 
@@ -152,5 +152,7 @@ def test_subnets(what: Flannel, read: NodeNetworks | None, expected: set[tuple[s
 def test_a_wrong_network_is_mended_by_the_one_that_pods_come_from() -> None:
     (found,) = findings(subnet_env, nodes(), flannel(network="10.245.0.0/16"), None)
     assert "sed 's#10.245.0.0/16#10.244.0.0/16#'" in found.remediation[0].commands[0]
-    crash = findings(on_every_node, nodes(), flannel(broken(MASTER), network="10.245.0.0/16"), None)
+    crash = findings(
+        on_every_node, nodes(), flannel(broken(MASTER), network="10.245.0.0/16"), None, Logs()
+    )
     assert found.hop.covers(crash[0].consequence_of[0])

@@ -16,7 +16,7 @@ from doctor.collect.kube import Api, connect
 from tests.unit.loopback import http_server, kubeconfig
 
 Object = dict[str, Any]
-Answer = tuple[int, Object]
+Answer = tuple[int, Object | str]
 Status = Object | None
 
 RUNNING: Object = {
@@ -54,6 +54,8 @@ class FakeCluster:
         events: By namespace.
         nodes: By name; what is not there is answered with 404.
         policies: NetworkPolicies by namespace.
+        logs: What a container said, by namespace, pod and container, and whether it is of the run
+            before the present one.
         lives: By image, the statuses that a pod shows one look after the other, the last for ever;
             None is a pod that somebody removes.
         sticky: Whether pods go only by force.
@@ -72,6 +74,7 @@ class FakeCluster:
         self.events: dict[str, list[Object]] = defaultdict(list)
         self.nodes: dict[str, Object] = {}
         self.policies: dict[str, list[Object]] = {}
+        self.logs: dict[tuple[str, str, str, bool], str] = {}
         self.lives: dict[str, list[Status]] = {}
         self.sticky = False
         self.lingering = True
@@ -155,7 +158,18 @@ class FakeCluster:
             return self._end_namespace(namespace, body)
         if rest == ["events"]:
             return _list(self.events[namespace])
+        if rest[2:] == ["log"]:
+            return self._log(namespace, rest[1], query)
         return self._on_pods(method, namespace, rest[1:], query, body)
+
+    def _log(self, namespace: str, pod: str, query: dict[str, str]) -> Answer:
+        """Answer as a kubelet does, whose words come through as they are."""
+        before = query.get("previous") == "true"
+        said = self.logs.get((namespace, pod, query["container"], before))
+        if said is None:
+            return 400, {"message": f'container "{query["container"]}" is waiting to start'}
+        lines = said.splitlines(keepends=True)[-int(query["tailLines"]) :]
+        return 200, "".join(lines)[: int(query["limitBytes"])]
 
     def _make_namespace(self, body: Object) -> Answer:
         name = body["metadata"]["name"]
@@ -270,7 +284,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         text = self.rfile.read(length)
         status, body = self.cluster.answer(self.command, self.path, json.loads(text or b"{}"))
-        said = json.dumps(body).encode()
+        said = (body if isinstance(body, str) else json.dumps(body)).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(said)))
         self.end_headers()

@@ -90,8 +90,9 @@ class Guarded:
         name = rest[1] if len(rest) > 1 else ""
         verb = _VERBS.get(method, "get" if name else "list")
         rules = [*self.rules.get("", ()), *(self.rules.get(namespace, ()) if namespace else ())]
-        universe = ((verb,), (group,), (rest[0],), (name,))
-        return (verb, group, rest[0], name) in allowed(rules, universe)
+        resource = "/".join((rest[0], *rest[2:]))
+        universe = ((verb,), (group,), (resource,), (name,))
+        return (verb, group, resource, name) in allowed(rules, universe)
 
 
 class _Handler(BaseHTTPRequestHandler):
