@@ -1,4 +1,4 @@
-"""What ``run``, ``check`` and ``explain`` do."""
+"""What ``run`` and ``check`` do."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,6 @@ from doctor.bundle.schema import Bundle, Question
 from doctor.cli.again import again
 from doctor.cli.output import (
     Output,
-    columns,
     distinct,
     outputs_of,
     progress,
@@ -20,14 +19,14 @@ from doctor.cli.output import (
     write,
 )
 from doctor.contract import Check
-from doctor.engine.registry import codes, load, select, suggestion
+from doctor.engine.registry import load, select
 from doctor.engine.run import diagnose
 from doctor.errors import BundleError, DoctorError, UsageError
 from doctor.evidence.tables import needs_of
 from doctor.model.target import parse_target
 from doctor.model.verdict import Outcome, Result
 
-__all__ = ["Wish", "examine", "explanation"]
+__all__ = ["Wish", "examine"]
 
 _DESTINATION = re.compile(r"([\w.+-]+@)?[a-zA-Z0-9_:][\w.:%-]*", re.ASCII)
 
@@ -191,27 +190,3 @@ def _gather(checks: tuple[Check, ...], wish: Wish) -> Bundle:
             warn=warn,
         )
         return gather(api, question, needs, options)
-
-
-def explanation(name: str) -> str:
-    """Return the page of a code or a check, or of all checks of a link.
-
-    Raises:
-        UsageError: There is none.
-    """
-    from doctor.cli.roles import needs
-    from doctor.render.explain import WIDTH, explain_check, explain_code, list_checks
-
-    checks, width = load(), columns()
-    known = codes(checks)
-    code = known.get(name.upper().replace("-", "_"))
-    if code is not None:
-        return explain_code(code, checks, width=width or WIDTH)
-    check = next((c for c in checks if c.id == name.lower()), None)
-    if check is not None:
-        return explain_check(check, needs(check, checks), width=width or WIDTH)
-    of_link = tuple(c for c in checks if c.link.value == name.lower())
-    if of_link:
-        return list_checks(of_link, width=width)
-    hint = suggestion(name, (*known, *(c.id for c in checks), *(c.link.value for c in checks)))
-    raise UsageError(f"no code or check is called {name!r}{hint}; `wwwm-doctor list` shows all")

@@ -128,12 +128,27 @@ def list_() -> None:
 
 
 @cli.command()
-@click.argument("name", metavar="CODE|ID")
-def explain(name: str) -> None:
-    """Explain a code or a check: what proves it, its look-alikes, how to mend it."""
-    from doctor.cli.examine import explanation
+@click.argument("name", metavar="CODE|ID", required=False)
+@click.option(
+    "--evidence", metavar="ID", help="Print all that a bundle holds for what a diagnosis cites."
+)
+@click.option(
+    "--bundle",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The bundle, as `run --save` writes it.",
+)
+def explain(name: str | None, evidence: str | None, bundle: Path | None) -> None:
+    """Explain a code or a check: what proves it, its look-alikes, how to mend it.
 
-    click.echo(explanation(name), nl=False)
+    \b
+    Examples:
+      wwwm-doctor explain DNS_PORT_FILTERED
+      wwwm-doctor explain --evidence node:worker-1 --bundle evidence.bundle
+    """  # noqa: D301 - click wants the control character
+    from doctor.cli.explaining import explanation
+
+    click.echo(explanation(name, evidence, bundle), nl=False)
 
 
 @cli.command()

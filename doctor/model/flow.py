@@ -15,6 +15,7 @@ __all__ = [
     "Observation",
     "Phases",
     "Purpose",
+    "Sample",
     "TraceHop",
     "Vantage",
     "VantageKind",
@@ -186,6 +187,22 @@ class TraceHop(msgspec.Struct, frozen=True):
     icmp: Icmp | None = None
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """What a tool printed when it asked once, shortened; bytes as it encoded them.
+
+    Args:
+        status: Its exit status.
+        seconds: How long it ran.
+        stdout: The beginning of what it printed.
+        stderr: The beginning of its complaints.
+    """
+
+    status: int
+    seconds: float
+    stdout: str = ""
+    stderr: str = ""
+
+
 class Observation(msgspec.Struct, frozen=True):
     """What came of one flow.
 
@@ -205,6 +222,7 @@ class Observation(msgspec.Struct, frozen=True):
         icmp: The ICMP error that came back, where one was seen.
         trace: Who answered at which time-to-live (TRACE).
         certificates: The chain that a server showed, in DER as base64, its own first (TLS).
+        printed: What the tool printed, of the first samples (by the relay).
         hops: The predicted path, in order, the reply's hops included. Filled in when evidence is
             built, never by a probe.
     """
@@ -224,6 +242,7 @@ class Observation(msgspec.Struct, frozen=True):
     icmp: Icmp | None = None
     trace: tuple[TraceHop, ...] = ()
     certificates: tuple[str, ...] = ()
+    printed: tuple[Sample, ...] = ()
     hops: tuple[Hop, ...] = ()
 
     @property

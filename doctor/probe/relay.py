@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from doctor.model.flow import Flow, FlowKind, Observation
+from doctor.model.flow import Flow, FlowKind, Observation, Sample
 from doctor.probe.relay_frames import Frame, Frames, Tools, read_frames
 from doctor.probe.relay_link import NO_RAW, read_arp, read_ping
 from doctor.probe.relay_script import Refusal, job_of, order, script
@@ -29,6 +29,10 @@ from doctor.probe.relay_words import (
 __all__ = ["Reading", "read_frames", "read_observations", "script"]
 
 _RETRANSMITTED = 0.9
+
+_KEPT_SAMPLES = 3
+_KEPT_OUTPUT = 400
+_KEPT_COMPLAINTS = 200
 
 _READERS: dict[FlowKind, Callable[[Flow, Frame, Tools], Observation | str]] = {
     FlowKind.TCP: read_connect,
@@ -83,9 +87,19 @@ def _flow(flow: Flow, frames: Frames, samples: list[Frame]) -> Observation | str
     seen = [o for o in outcomes if isinstance(o, Observation)]
     if not seen:
         return next(o for o in outcomes if isinstance(o, str))
-    if flow.kind is FlowKind.PING:
-        return seen[0]
-    return _together(seen, _sent_anew(flow, seen, frames.tools))
+    whole = flow.kind is FlowKind.PING
+    shown = seen[0] if whole else _together(seen, _sent_anew(flow, seen, frames.tools))
+    return msgspec.structs.replace(shown, printed=tuple(map(_kept, samples[:_KEPT_SAMPLES])))
+
+
+def _kept(frame: Frame) -> Sample:
+    """Keep what whoever doubts the conclusion wants to see."""
+    return Sample(
+        status=frame.status,
+        seconds=frame.seconds,
+        stdout=frame.stdout[:_KEPT_OUTPUT],
+        stderr=frame.stderr[:_KEPT_COMPLAINTS],
+    )
 
 
 def _sent_anew(flow: Flow, seen: list[Observation], tools: Tools) -> int:

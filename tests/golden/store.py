@@ -22,10 +22,12 @@ __all__ = [
     "Golden",
     "Stated",
     "all_goldens",
+    "asked",
     "judge",
     "of",
     "pack",
     "regenerate",
+    "stated_of",
     "unpack",
 ]
 
@@ -216,7 +218,7 @@ def unpack(packed: bytes) -> Bundle:
     return msgspec.json.decode(lzma.decompress(packed), type=Bundle)
 
 
-def _asked(bundle: Bundle, checks: tuple[Check, ...]) -> tuple[Check, ...]:
+def asked(bundle: Bundle, checks: tuple[Check, ...]) -> tuple[Check, ...]:
     """Return the checks that the run asked.
 
     Others were added since: nothing was gathered for them, and they have nothing to say.
@@ -224,7 +226,7 @@ def _asked(bundle: Bundle, checks: tuple[Check, ...]) -> tuple[Check, ...]:
     return tuple(c for c in checks if c.id in bundle.question.checks)
 
 
-def _stated(result: Result, names: tuple[str, ...]) -> Stated:
+def stated_of(result: Result, names: tuple[str, ...]) -> Stated:
     """Reduce a result to what is the same each time."""
     document = msgspec.json.decode(render_json(result), type=_Document)
     return Stated(
@@ -242,7 +244,7 @@ def _stated(result: Result, names: tuple[str, ...]) -> Stated:
 
 def judge(bundle: Bundle, checks: tuple[Check, ...], names: tuple[str, ...] = ()) -> Stated:
     """Say what recorded evidence amounts to today."""
-    return _stated(diagnose(bundle, _asked(bundle, checks)), names)
+    return stated_of(diagnose(bundle, asked(bundle, checks)), names)
 
 
 def regenerate(golden: Golden) -> str:

@@ -4,9 +4,15 @@ from functools import cache
 
 import pytest
 
+from doctor.bundle.schema import Bundle
 from doctor.contract import Check
 from doctor.engine.registry import load
-from tests.golden.store import HEALTHY, Golden, Stated, all_goldens, judge, regenerate
+from doctor.engine.run import diagnose
+from doctor.evidence.lookup import Found, look_up
+from doctor.evidence.tables import Tables
+from doctor.model.verdict import Result
+from doctor.render.evidence import evidence_page
+from tests.golden.store import HEALTHY, Golden, Stated, all_goldens, asked, regenerate, stated_of
 from tests.lab.faults import FAULTS
 from tests.lab.faults.lookalikes import LOOKALIKES
 from tests.lab.goldens import wrong
@@ -26,9 +32,15 @@ def checks() -> tuple[Check, ...]:
 
 
 @cache
+def judged(golden: Golden) -> tuple[Bundle, Result]:
+    """A golden's bundle, and the result that it gives today."""
+    bundle = golden.bundle()
+    return bundle, diagnose(bundle, asked(bundle, checks()))
+
+
 def today(golden: Golden) -> Stated:
     """What is said of a golden today."""
-    return judge(golden.bundle(), checks(), golden.stated().names)
+    return stated_of(judged(golden)[1], golden.stated().names)
 
 
 @each
@@ -53,13 +65,31 @@ def test_it_is_said_as_it_is_stored(golden: Golden) -> None:
 
 
 @each
+def test_every_proof_leads_to_what_was_seen(golden: Golden) -> None:
+    """Also the proofs of what is folded: each id resolves to something that is in the bundle."""
+    bundle, result = judged(golden)
+    tables = Tables(bundle)
+    cited = {e for c in result.checks for f in c.findings for e in f.evidence}
+    shown: dict[str, Found] = {}
+    for one in cited:
+        found = look_up(tables, one, cited=True)
+        assert found is not None, one
+        assert found.id == one
+        shown.setdefault(one.partition(":")[0], found)
+    for found in shown.values():
+        page = evidence_page(found, result.diagnoses)
+        assert page.startswith(f"{found.id}\n")
+        assert page.count("\n") > 2, page
+
+
+@each
 def test_it_is_small(golden: Golden) -> None:
     assert len(golden.evidence) <= MOST
 
 
 @each
 def test_it_holds_nothing_of_the_machine_that_it_was_recorded_on(golden: Golden) -> None:
-    assert "/.cache/" not in str(golden.bundle())
+    assert "/.cache/" not in str(judged(golden)[0])
 
 
 @pytest.mark.parametrize("number", LOOKALIKES)

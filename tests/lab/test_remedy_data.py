@@ -4,7 +4,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from tests.lab.remedy.kinds import changes, is_commands, needs_a_person
+from tests.lab.remedy.kinds import changes, is_commands, left_open, needs_a_person
 from tests.lab.remedy.openstack import (
     Allowed,
     Drop,
@@ -30,7 +30,7 @@ TAP = port_id("tap-1")
         "ssh master sudo sysctl -w net.ipv4.ip_forward=1",
         "ssh master sudo ip link set cni0 up",
         "ssh master sudo systemctl restart kubelet",
-        'openstack port set --allowed-address ip-address=1.2.3.4 "$PORT"',
+        'openstack port set --allowed-address ip-address=1.2.3.4 "$(openstack port list -c ID)"',
         "sed -i 's/a/b/' /etc/nginx/nginx.conf",
     ],
 )
@@ -66,6 +66,14 @@ def test_these_only_look(command: str) -> None:
 def test_these_need_a_person(command: str) -> None:
     assert needs_a_person(command)
     assert not is_commands([command, "kubectl delete pod x"])
+
+
+def test_what_is_to_be_chosen_is_no_command() -> None:
+    apply = "printf 'addresses: [%s]' \"$FREE_RANGE\" | kubectl apply -f -"
+    assert left_open([apply]) == {"FREE_RANGE"}
+    assert not is_commands([apply])
+    assert is_commands(["FREE_RANGE=$(echo 1)", apply])
+    assert left_open(["for i in 1 2; do echo $i ${HOME}; done"]) == frozenset()
 
 
 @pytest.mark.parametrize(

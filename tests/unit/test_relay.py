@@ -137,6 +137,19 @@ def test_each_kind_of_question_over_tcp(place: Bench) -> None:
     assert {b"Host: shop.example", b"Connection: close"} < set(head)
 
 
+def test_what_was_printed_is_kept_but_not_all_of_it(some: Bench) -> None:
+    long = b"HTTP/1.1 200 OK\r\nServer: " + b"x" * 3000 + b"\r\n\r\n"
+    with serving(saying(long)) as web:
+        reading = some.ask(
+            flow(FlowKind.HTTP, web, "shop.example"),
+            flow(FlowKind.TCP, closed_port(), samples=5),
+        )
+    answered, refused = (o.printed for o in reading.observations)
+    assert [len(s.stdout) for s in answered] == [400]
+    assert len(refused) == 3
+    assert all(s.status and len(s.stderr) <= 200 for s in refused)
+
+
 def test_a_dns_server_need_not_close(some: Bench) -> None:
     with serving(dns_talk(NOERROR, "10.96.0.1", keep=True)) as port:
         (seen,) = some.ask(flow(FlowKind.DNS_TCP, port)).observations

@@ -4,18 +4,20 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["changes", "is_commands", "needs_a_person"]
+__all__ = ["changes", "is_commands", "left_open", "needs_a_person"]
 
 _PERSON: Final = re.compile(
     r"""
     \bkubectl\b[^|;&]*\s(edit)\b
     | \b(vi|vim|nano|visudo|virsh\ edit)\s
     | \$\{?(EDITOR|VISUAL)\b
-    | <[a-z][a-z0-9 _-]*>           # a placeholder that nobody filled in
-    | \$NODE_PORT\b
+    | <[a-z][a-z0-9 _-]*>           # a placeholder
     """,
     re.VERBOSE,
 )
+_USED: Final = re.compile(r"\$\{?([A-Z][A-Z0-9_]+)")
+_SET: Final = re.compile(r"(?:^|[\s;])([A-Z][A-Z0-9_]+)=")
+_GIVEN: Final = frozenset({"HOME", "KUBECONFIG", "PATH", "PWD", "USER"})
 _CHANGES: Final = re.compile(
     r"""
     \bkubectl\b[^|;&]*\s(apply|create|delete|patch|annotate|label|scale|set|cordon|uncordon|taint
@@ -49,7 +51,14 @@ def changes(command: str) -> bool:
     return _CHANGES.search(command) is not None
 
 
+def left_open(commands: Iterable[str]) -> frozenset[str]:
+    """The variables that are used and nowhere set: whoever runs the commands is to choose them."""
+    text = "\n".join(commands)
+    return frozenset(_USED.findall(text)) - frozenset(_SET.findall(text)) - _GIVEN
+
+
 def is_commands(commands: Iterable[str]) -> bool:
-    """Whether a remedy is one that can be run as printed: nothing to type, something to change."""
+    """Whether a remedy is one that can be run as printed: nothing to choose, something to change."""
     listed = list(commands)
-    return any(map(changes, listed)) and not any(map(needs_a_person, listed))
+    person = left_open(listed) or any(map(needs_a_person, listed))
+    return not person and any(map(changes, listed))
