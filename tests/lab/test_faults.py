@@ -5,6 +5,7 @@ Few stand for all: goldens replay the others, and WWWM_LAB_FAULTS chooses any.
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.lab.faults import FAULTS, Fault, mend, put_in
 from tests.lab.faults.representatives import representatives
 from tests.lab.lab import Lab
 from tests.lab.patient import Said, examine_both_ways
+from tests.lab.remedy.run import Outcome, heal_as_printed, leaving_nothing
 from tests.lab.shape import ARTICLE, SHAPES
 from tests.lab.shell import LabError
 
@@ -24,16 +26,26 @@ CHOSEN = [f for f in FAULTS.values() if f.name in ONLY] if ONLY else representat
 FITTING = [f for f in CHOSEN if f.fits(SHAPE)]
 
 
-@pytest.fixture
-def broken(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Fault]:
-    """The lab with one fault in it; taken out again whatever the test says.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """The lab with a fault in it, and what the doctor said of it, with the site's URL and without."""
+
+    fault: Fault
+    told: Said
+    untold: Said
+
+
+@pytest.fixture(scope="module")
+def broken(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Broken]:
+    """The lab with one fault in it; taken out again whatever the tests say.
 
     A lab that does not heal is made anew, so that the next test does not pay for this one.
     """
     fault: Fault = request.param
     try:
         put_in(lab, fault)
-        yield fault
+        told, untold = examine_both_ways(lab)
+        yield Broken(fault=fault, told=told, untold=untold)
     finally:
         try:
             mend(lab, fault)
@@ -51,22 +63,37 @@ def no_finding(said: Said) -> None:
     assert said.document["verdict"] == "healthy", said.lines
 
 
-@pytest.mark.parametrize("broken", FITTING, ids=lambda f: f.name, indirect=True)
-def test_the_cause_is_named_first(lab: Lab, broken: Fault) -> None:
+each = pytest.mark.parametrize("broken", FITTING, ids=lambda f: f.name, indirect=True)
+
+
+@each
+def test_the_cause_is_named_first(lab: Lab, broken: Broken) -> None:
     """One fault gives one diagnosis, whose code, title and hop alone identify it."""
-    told, untold = examine_both_ways(lab)
-    if broken.decoy:
+    fault, told, untold = broken.fault, broken.told, broken.untold
+    if fault.decoy:
         no_finding(told)
         no_finding(untold)
         return
     assert told.exit_code == 3, told.lines
     first = told.diagnoses[0]
-    assert first["code"] in broken.expected, told.lines
-    for text in broken.names(lab):
+    assert first["code"] in fault.expected, told.lines
+    for text in fault.names(lab):
         assert text in f"{first['title']} {first['hop']}", told.lines
-    assert [c for c in told.codes if broken.forbids(c)] == [], told.lines
+    assert [c for c in told.codes if fault.forbids(c)] == [], told.lines
     assert len(told.diagnoses) == 1, told.lines
-    assert set(untold.codes) <= broken.expected, untold.lines
+    assert set(untold.codes) <= fault.expected, untold.lines
+
+
+@each
+@pytest.mark.shapes(ARTICLE.name)
+def test_what_is_printed_heals(lab: Lab, broken: Broken) -> None:
+    """The commands of the first diagnosis, run as printed; advice is no command."""
+    if broken.fault.decoy:
+        return
+    with leaving_nothing(lab):
+        tried = heal_as_printed(lab, broken.told.diagnoses[0])
+    assert tried.outcome is not Outcome.NO, tried.said
+    assert tried.verified is not False, tried.said
 
 
 def test_a_healthy_lab_has_no_finding(lab: Lab) -> None:

@@ -11,7 +11,7 @@ from tests.lab.accuracy.row import HEALTHY, Row, extra, rank
 from tests.lab.faults import FAULTS, Fault, put_in
 from tests.lab.lab import Lab
 from tests.lab.patient import Said, examine
-from tests.lab.remedy.run import heal_as_printed
+from tests.lab.remedy.run import heal_as_printed, leaving_nothing
 from tests.lab.shell import LabError
 
 __all__ = ["Bench", "faults_of"]
@@ -76,7 +76,8 @@ class Bench:
         )
         if not remedy or not told.diagnoses:
             return row
-        tried = heal_as_printed(self.lab, told.diagnoses[0])
+        with leaving_nothing(self.lab):
+            tried = heal_as_printed(self.lab, told.diagnoses[0])
         return msgspec.structs.replace(
             row,
             remedy=tried.outcome.value,

@@ -8,7 +8,7 @@ from tests.lab.lab import Lab
 from tests.lab.patient import examine
 from tests.lab.places import PREFIX
 from tests.lab.remedy.place import run_as_printed
-from tests.lab.remedy.run import COMMAND_SECONDS, Outcome, heal_as_printed
+from tests.lab.remedy.run import COMMAND_SECONDS, Outcome, heal_as_printed, leaving_nothing
 
 
 def _tell(line: str) -> None:
@@ -29,7 +29,8 @@ def _try(lab: Lab, name: str) -> bool:
             _tell(f"{name}: {remedy['title']}")
             for command in remedy["commands"]:
                 _tell(f"  $ {command}")
-        tried = heal_as_printed(lab, said.diagnoses[0])
+        with leaving_nothing(lab):
+            tried = heal_as_printed(lab, said.diagnoses[0])
     finally:
         mend(lab, fault)
     for line in tried.said.splitlines():

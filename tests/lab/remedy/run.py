@@ -1,7 +1,8 @@
 """Running the remedy of a diagnosis, and waiting for the doctor to be content."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -11,7 +12,7 @@ from tests.lab.patient import Said, examine
 from tests.lab.remedy.kinds import is_commands
 from tests.lab.remedy.place import Ran, run_as_printed
 
-__all__ = ["Outcome", "Tried", "heal_as_printed", "healthy_within"]
+__all__ = ["Outcome", "Tried", "heal_as_printed", "healthy_within", "leaving_nothing"]
 
 COMMAND_SECONDS: Final = 240
 """How long the commands of one remedy may take: some of them wait for a rollout."""
@@ -22,6 +23,9 @@ HEAL_SECONDS: Final = 150
 ALTERNATIVE_SECONDS: Final = 20
 """How long to wait before what is printed next is run, too."""
 
+_KINDS: Final = (
+    "ipaddresspools.metallb.io,l2advertisements.metallb.io,services,networkpolicies,ingresses"
+)
 _PAUSE: Final = 1.0
 
 
@@ -60,6 +64,25 @@ def healthy_within(lab: Lab, seconds: float) -> Said:
         if said.exit_code == 0 or time.monotonic() > deadline:
             return said
         time.sleep(_PAUSE)
+
+
+@contextlib.contextmanager
+def leaving_nothing(lab: Lab) -> Iterator[None]:
+    """Delete afterwards what was made meanwhile: what a remedy makes is not the lab's own."""
+    before = _made(lab)
+    try:
+        yield
+    finally:
+        for kind, namespace, name in sorted(_made(lab) - before):
+            where = ("-n", namespace, "--ignore-not-found", "--wait=false")
+            lab.kubectl("delete", kind, name, *where, check=False)
+
+
+def _made(lab: Lab) -> set[tuple[str, ...]]:
+    """The objects that remedies may make, by kind, namespace and name."""
+    columns = "custom-columns=K:.kind,N:.metadata.namespace,M:.metadata.name"
+    listed = lab.kubectl("get", _KINDS, "-A", "--no-headers", "-o", columns)
+    return {tuple(line.split()) for line in listed.splitlines()}
 
 
 def heal_as_printed(lab: Lab, diagnosis: dict[str, Any]) -> Tried:
