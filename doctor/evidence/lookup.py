@@ -8,10 +8,10 @@ import msgspec
 from doctor.bundle.schema import (
     ApiRecord,
     FlowRecord,
+    LogRecord,
     NodeRecord,
     ProbePodRecord,
     ProxyRecord,
-    Record,
 )
 from doctor.evidence.node_facts import node_network
 from doctor.evidence.tables import Tables
@@ -56,7 +56,7 @@ class Found(msgspec.Struct, frozen=True):
         network: What was made of that.
         probe_pods: What became of a probe pod.
         proxies: What was seen of the reverse proxy.
-        others: Records of other kinds.
+        logs: The last words of a container.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Found(msgspec.Struct, frozen=True):
     network: NodeNetwork | None = None
     probe_pods: tuple[ProbePodRecord, ...] = ()
     proxies: tuple[ProxyRecord, ...] = ()
-    others: tuple[Record, ...] = ()
+    logs: tuple[LogRecord, ...] = ()
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -107,6 +107,9 @@ def look_up(tables: Tables, id_: str, *, cited: bool) -> Found | None:
             records = tuple(r for r in tables.world.of(NodeRecord) if r.node == rest)
             read = node_network(records) if any(r.outputs for r in records) else None
             return Found(id_, nodes=records, network=read) if records else None
+        case "log":
+            logs = tuple(r for r in tables.world.of(LogRecord) if r.log.evidence == id_)
+            return Found(id_, logs=logs) if logs else None
         case "probe-pod":
             pods = tuple(r for r in tables.world.of(ProbePodRecord) if r.node == rest)
             return Found(id_, probe_pods=pods) if pods else None
@@ -157,6 +160,7 @@ def closest(tables: Tables, id_: str, cited: frozenset[str]) -> tuple[str, ...]:
     known = [*sorted(cited), *(r.observation.flow.id for r in tables.world.of(FlowRecord))]
     known += [f"node:{r.node}" for r in tables.world.of(NodeRecord)]
     known += [f"probe-pod:{r.node}" for r in tables.world.of(ProbePodRecord)]
+    known += [r.log.evidence for r in tables.world.of(LogRecord)]
     if id_.startswith("api:"):
         known += _object_ids(tables, id_.removeprefix("api:").partition("/")[0])
     return tuple(get_close_matches(id_, dict.fromkeys(known), n=_CLOSEST, cutoff=0.5))

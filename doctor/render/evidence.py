@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from doctor.bundle.schema import LogRecord
 from doctor.evidence.lookup import Found, Held
 from doctor.model.flow import FlowKind, Observation, Sample
 from doctor.model.verdict import Diagnosis
@@ -41,9 +42,21 @@ def evidence_page(found: Found, diagnoses: Sequence[Diagnosis]) -> str:
             lines += _text(output.stderr, "  stderr: ")
     if found.network is not None:
         lines += ["", "Understood as", *_json(found.network)]
-    for record in (*found.probe_pods, *found.proxies, *found.others):
+    for log in found.logs:
+        lines += _log(log)
+    for record in (*found.probe_pods, *found.proxies):
         lines += ["", "Record", *_json(record)]
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _log(record: LogRecord) -> Iterator[str]:
+    """Write the last words of a container, each line with its time."""
+    log = record.log
+    when = "the run before the present one" if log.previous else "the present run"
+    yield from ("", f"Last words of {inert(log.container)} on {inert(log.node)}, {when}")
+    if record.reason:
+        yield f"  not read (HTTP {record.status}): {inert(record.reason)}"
+    yield from (f"  {inert(line.at)} {inert(line.text)}" for line in log.lines)
 
 
 def _cited(id_: str, diagnoses: Sequence[Diagnosis]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from doctor.bundle.schema import (
     Bundle,
     CommandOutput,
     FlowRecord,
+    LogRecord,
     NodeRecord,
     ProbePodRecord,
     ProxyRecord,
@@ -23,6 +24,7 @@ from doctor.cli.explaining import explanation
 from doctor.errors import BundleError, UsageError
 from doctor.model.failure import Failure
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Sample, Vantage, VantageKind
+from doctor.model.logs import ContainerLog, LogLine
 from doctor.model.proxy import HostProxy
 from tests.unit.support import api, bundle, cluster, service
 
@@ -136,6 +138,17 @@ def test_a_whole_list_is_shown_by_its_names(explain: Explain) -> None:
 def test_a_list_that_could_not_be_had_says_why(explain: Explain) -> None:
     page = explain("api:ingresses", api("ingresses", status=403, reason="forbidden"))
     assert "LIST ingresses: HTTP 403, 0 objects\n  forbidden\n" in page
+
+
+def test_the_last_words_of_a_container(explain: Explain) -> None:
+    lines = (LogLine("no subnet", "2026-01-01T00:00:00Z"), LogLine(NASTY))
+    log = ContainerLog("cni/flannel-x", "node-1", "kube-flannel", lines, previous=True)
+    page = explain("log:cni/flannel-x/kube-flannel", LogRecord(log))
+    assert "Last words of kube-flannel on node-1, the run before the present one" in page
+    assert "  2026-01-01T00:00:00Z no subnet\n" in page
+    assert all(line.isprintable() for line in page.splitlines())
+    refused = explain("log:cni/flannel-x/kube-flannel", LogRecord(log, 403, "forbidden"))
+    assert "not read (HTTP 403): forbidden" in refused
 
 
 def test_what_became_of_a_probe_pod_and_of_the_proxy(explain: Explain) -> None:
