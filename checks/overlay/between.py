@@ -5,23 +5,31 @@ from collections.abc import Iterator
 from checks.common import and_list, ids, security_group
 from checks.overlay.classes import Class, Pair, Pairs, classes
 from checks.overlay.codes import (
-    OVERLAY_DEVICE_BROKEN,
     OVERLAY_HOST_FIREWALL,
     OVERLAY_PATH_BROKEN,
-    OVERLAY_PUBLIC_IP_WRONG,
-    OVERLAY_ROUTE_MISSING,
     OVERLAY_ROUTED_FILTERED,
     OVERLAY_UDP_FILTERED,
     UNDERLAY_UNREACHABLE,
     VERIFY,
 )
+from checks.overlay.device import backend_fault, device_fault
 from checks.overlay.firewall import firewall_fault
-from checks.overlay.peers import address_fault, device_fault, route_fault
+from checks.overlay.peers import address_fault, entry_fault, route_fault
 from checks.overlay.world import Fault, World, carrier_known, control_flows, underlay_answers
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk
 from doctor.model.hop import ANY, Hop, HopKind
 
 __all__ = ["broken_between", "let_pass"]
+
+_LOOKS = (
+    backend_fault,
+    device_fault,
+    route_fault,
+    address_fault,
+    entry_fault,
+    firewall_fault,
+)
+"""What is read at both ends of a broken path, what brings others about first."""
 
 
 def broken_between(world: World, pairs: Pairs, broken: Pairs) -> Iterator[Finding]:
@@ -111,7 +119,7 @@ def let_pass(world: World, code: Code, group: Class) -> tuple[Remediation, ...]:
 def _at_ends(world: World, pair: Pair) -> list[tuple[str, Fault]]:
     """Return the first kind of fault that was read on either node of a pair."""
     # a device that is down takes its routes along
-    for read in (device_fault, route_fault, address_fault, firewall_fault):
+    for read in _LOOKS:
         found = [(a, read(world, a, b)) for a, b in (pair, pair[::-1])]
         faults = [(n, f) for n, f in found if f]
         if faults:
@@ -123,12 +131,7 @@ def _read_on_nodes(
     world: World, read: dict[Pair, list[tuple[str, Fault]]], pairs: Pairs, broken: Pairs
 ) -> Iterator[Finding]:
     """Say what was read on nodes that breaks these pairs, once per node or once for all."""
-    for code in (
-        OVERLAY_ROUTE_MISSING,
-        OVERLAY_PUBLIC_IP_WRONG,
-        OVERLAY_DEVICE_BROKEN,
-        OVERLAY_HOST_FIREWALL,
-    ):
+    for code in dict.fromkeys(f[0][1].code for f in read.values()):
         mine = {p: dict(f) for p, f in read.items() if f[0][1].code is code}
         guilty = sorted({n for f in mine.values() for n in f})
         if len(guilty) > 1 and set(guilty) == {n for p in mine for n in p}:
@@ -139,11 +142,18 @@ def _read_on_nodes(
         while mine:
             name = max(guilty, key=lambda n: sum(n in f for f in mine.values()))
             own = {p: f for p, f in mine.items() if name in f}
-            ends = [n for p in own for n in p if n != name]
             whole = all(p in broken for p in pairs if name in p)
-            where = f"*>{name}" if whole or len(own) > 1 else f"{ends[0]}>{name}"
+            where = _where(name, own, whole=whole)
             yield _stated(world, where, [name], own, broken)
             mine = {p: f for p, f in mine.items() if p not in own}
+
+
+def _where(name: str, own: dict[Pair, dict[str, Fault]], *, whole: bool) -> str:
+    """Name the hops that faults of one node break: what it sends, or all between it and others."""
+    others = sorted({n for p in own for n in p if n != name})
+    if all(f[name].to for f in own.values()):
+        return f"{name}>*" if whole and len(others) > 1 else f"{name}>{','.join(others)}"
+    return f"*>{name}" if whole or len(own) > 1 else f"{others[0]}>{name}"
 
 
 def _stated(

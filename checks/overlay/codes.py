@@ -4,15 +4,24 @@ from doctor.model.finding import Code
 from doctor.model.link import Link
 
 __all__ = [
+    "OVERLAY_BACKEND_MISMATCH",
     "OVERLAY_DEVICE_BROKEN",
+    "OVERLAY_FDB_WRONG",
     "OVERLAY_FORWARD_DROPPED",
+    "OVERLAY_FORWARD_REJECTED",
     "OVERLAY_HOST_FIREWALL",
     "OVERLAY_IP_FORWARD_OFF",
+    "OVERLAY_NEIGHBOUR_WRONG",
     "OVERLAY_PATH_BROKEN",
+    "OVERLAY_PORT_IN_USE",
+    "OVERLAY_PORT_MISMATCH",
     "OVERLAY_PUBLIC_IP_WRONG",
     "OVERLAY_ROUTED_FILTERED",
     "OVERLAY_ROUTE_MISSING",
+    "OVERLAY_ROUTE_SHADOWED",
     "OVERLAY_UDP_FILTERED",
+    "OVERLAY_VNI_MISMATCH",
+    "OVERLAY_VTEP_MAC_CHANGED",
     "POD_NETWORK_BROKEN",
     "UNDERLAY_UNREACHABLE",
     "VERIFY",
@@ -34,9 +43,7 @@ OVERLAY_UDP_FILTERED = _code(
 OVERLAY_HOST_FIREWALL = _code(
     "OVERLAY_HOST_FIREWALL", "A firewall rule on a node drops VXLAN's UDP port."
 )
-OVERLAY_DEVICE_BROKEN = _code(
-    "OVERLAY_DEVICE_BROKEN", "A node's VXLAN device is missing, down or set up differently."
-)
+OVERLAY_DEVICE_BROKEN = _code("OVERLAY_DEVICE_BROKEN", "A node's VXLAN device is missing or down.")
 OVERLAY_PUBLIC_IP_WRONG = _code(
     "OVERLAY_PUBLIC_IP_WRONG", "Flannel told the other nodes an address at which a node is not."
 )
@@ -58,6 +65,38 @@ OVERLAY_PATH_BROKEN = _code(
 )
 POD_NETWORK_BROKEN = _code(
     "POD_NETWORK_BROKEN", "Pods of a node are out of reach on that node itself."
+)
+OVERLAY_FORWARD_REJECTED = _code(
+    "OVERLAY_FORWARD_REJECTED",
+    "A node rejects what it should forward for its pods: clients are told so at once.",
+)
+OVERLAY_BACKEND_MISMATCH = _code(
+    "OVERLAY_BACKEND_MISMATCH", "Flannel runs another backend on a node than on the others."
+)
+OVERLAY_PORT_MISMATCH = _code(
+    "OVERLAY_PORT_MISMATCH", "A node's VXLAN device uses another UDP port than the others'."
+)
+OVERLAY_PORT_IN_USE = _code(
+    "OVERLAY_PORT_IN_USE", "Another process on a node has the UDP port that its VXLAN needs."
+)
+OVERLAY_VNI_MISMATCH = _code(
+    "OVERLAY_VNI_MISMATCH", "A node's VXLAN device has another VNI than the others'."
+)
+OVERLAY_VTEP_MAC_CHANGED = _code(
+    "OVERLAY_VTEP_MAC_CHANGED",
+    "A node's VXLAN device has another hardware address than flannel told the other nodes.",
+)
+OVERLAY_ROUTE_SHADOWED = _code(
+    "OVERLAY_ROUTE_SHADOWED",
+    "A route on a node takes the place of flannel's for pods of another node.",
+)
+OVERLAY_NEIGHBOUR_WRONG = _code(
+    "OVERLAY_NEIGHBOUR_WRONG",
+    "A node's ARP entry for another node's VXLAN device is missing, or not what that published.",
+)
+OVERLAY_FDB_WRONG = _code(
+    "OVERLAY_FDB_WRONG",
+    "A node's forwarding entry for another node's VXLAN device is missing, or leads elsewhere.",
 )
 
 VERIFY = "wwwm-doctor check overlay"

@@ -1,35 +1,46 @@
 """Rules on a node that drop what carries pods' packets between nodes."""
 
 from checks.overlay.codes import OVERLAY_HOST_FIREWALL, VERIFY
-from checks.overlay.world import Fault, World, own_networks, remove_rule
-from doctor.model.finding import Confidence, Remediation, Risk
+from checks.overlay.filters import ARRIVING, LEAVING, outer_rule, remove, written
+from checks.overlay.world import Fault, World
+from doctor.model.filtering import Met
+from doctor.model.finding import Remediation, Risk
+from doctor.model.netfilter import Origin
 
 __all__ = ["firewall_fault"]
 
 
-def firewall_fault(world: World, at: str, _: str) -> Fault | None:
-    """Look for a rule on a node that drops the overlay's port."""
-    overlay, read = world.mesh.overlay, world.networks.of(at)
-    rule = world.networks.dropping(at, "INPUT", overlay, own_networks(world)) if overlay else None
-    rule = rule or (
-        world.networks.dropping(at, "OUTPUT", overlay, own_networks(world)) if overlay else None
-    )
-    if rule is None or read is None:
+def firewall_fault(world: World, at: str, to: str) -> Fault | None:
+    """Look for a rule on a node that drops the overlay's port, from another node or to it."""
+    arriving = outer_rule(world, at, to, ARRIVING)
+    met = arriving or outer_rule(world, at, to, LEAVING)
+    if met is None:
         return None
-    named = rule.ports != (0, 65535)
-    protocol, _, port = overlay.partition("/")
-    accept = f"iptables -I {rule.chain} -p {protocol} --dport {port} -j ACCEPT"
-    mend = Remediation(
-        f"Let node {at} take {protocol.upper()} {port}",
-        (f"{world.flannel.enter(at)} {accept}",),
-        Risk.SAFE,
-        VERIFY,
-    )
+    protocol, _, port = world.mesh.overlay.partition("/")
     return Fault(
         OVERLAY_HOST_FIREWALL,
         f"A firewall rule of node {at} drops {protocol.upper()} {port}, which carries pod traffic "
-        f"between nodes: {rule.text}",
-        (read.evidence,),
-        remove_rule(world, at, rule) if named else mend,
-        Confidence.CERTAIN if named else Confidence.LIKELY,
+        f"between nodes: {written(met)}",
+        (f"node:{at}",),
+        remove(world, at, met) if met.rule and met.rule.ports else _let_in(world, at, met),
+        to="" if arriving else to,
+    )
+
+
+def _let_in(world: World, at: str, met: Met) -> Remediation:
+    """Say how to let the port pass a rule or a policy that is for all."""
+    protocol, _, port = world.mesh.overlay.partition("/")
+    table = met.table
+    if table.origin is Origin.NFT:
+        place = f"{table.family} {table.name} {met.chain}"
+        accept = f"nft insert rule {place} {protocol} dport {port} accept"
+    else:
+        tool = "iptables-legacy" if table.origin is Origin.IPTABLES_LEGACY else "iptables"
+        tool += "" if table.name == "filter" else f" -t {table.name}"
+        accept = f"{tool} -I {met.chain} -p {protocol} --dport {port} -j ACCEPT"
+    return Remediation(
+        f"Let node {at} pass {protocol.upper()} {port}, and tell its firewall to keep it",
+        (f"{world.flannel.enter(at)} {accept}",),
+        Risk.SAFE,
+        VERIFY,
     )

@@ -3,22 +3,27 @@
 from collections.abc import Iterable, Iterator
 
 from checks.common import and_list, ids
-from checks.overlay.codes import OVERLAY_FORWARD_DROPPED, OVERLAY_IP_FORWARD_OFF, VERIFY
+from checks.overlay.codes import (
+    OVERLAY_FORWARD_DROPPED,
+    OVERLAY_FORWARD_REJECTED,
+    OVERLAY_IP_FORWARD_OFF,
+    VERIFY,
+)
+from checks.overlay.filters import forward_rules, remove, written
 from checks.overlay.world import (
     Fault,
     World,
     all_lost,
     any_answer,
     is_lost,
-    own_networks,
-    remove_rule,
     starts_on,
 )
 from doctor.model.failure import Failure
+from doctor.model.filtering import Met
 from doctor.model.finding import Confidence, Finding, Remediation, Risk
 from doctor.model.flow import Observation, VantageKind
 from doctor.model.hop import ANY, Hop, HopKind
-from doctor.model.node import FilterRule
+from doctor.model.netfilter import Action
 
 __all__ = ["forwarding_findings", "forwards", "not_forwarding", "unexplained"]
 
@@ -35,21 +40,14 @@ def unexplained(flows: list[Observation], forward: Iterable[str]) -> list[Observ
     return flows if left else []
 
 
-def _forward_rule(world: World, name: str, flows: list[Observation]) -> FilterRule | None:
-    """Return the rule of a node's FORWARD chain that fits how all these flows failed."""
-    rules = {
-        world.networks.dropping(name, "FORWARD", o.flow.protocol, own_networks(world))
-        for o in flows
-    }
-    rule = rules.pop() if len(rules) == 1 else None
+def _forward_rule(world: World, name: str, flows: list[Observation]) -> Met | None:
+    """Return the rule, or policy, of a node that fits how all these flows failed."""
     failures = {o.failure for o in flows}
     told = not failures.isdisjoint({Failure.NO_ROUTE, Failure.HOST_PROHIBITED})
     rejected = told or Failure.NETWORK_UNREACHABLE in failures
-    if rule and (rejected if rule.action == "REJECT" else not told):
-        return rule
-    read = world.networks.of(name)
-    policies = (r for r in (read.drops if read else ()) if r.text.startswith("-P FORWARD"))
-    return None if told else next(policies, None)
+    found = forward_rules(world, name, flows)
+    fitting = (m for m in found if (rejected if m.action is Action.REJECT else not told))
+    return next(fitting, None)
 
 
 def not_forwarding(world: World, cross: list[Observation]) -> dict[str, list[Observation]]:
@@ -77,7 +75,7 @@ def _states(world: World, name: str, flows: list[Observation]) -> bool:
     """Say whether what was read on a node shows that it does not forward."""
     read, rule = world.networks.of(name), _forward_rule(world, name, flows)
     off = read is not None and read.ip_forward is False
-    return off or (rule is not None and not rule.text.startswith("-P"))
+    return off or (rule is not None and (rule.certain or rule.rule is not None))
 
 
 def forwarding_findings(world: World, forward: dict[str, list[Observation]]) -> Iterator[Finding]:
@@ -119,17 +117,21 @@ def _forward_fault(world: World, name: str, flows: list[Observation]) -> Fault:
             Remediation(f"Let {name} forward", commands, Risk.SAFE, VERIFY),
         )
     if rule:
+        rejects = rule.action is Action.REJECT
         return Fault(
-            OVERLAY_FORWARD_DROPPED,
-            f"Node {name} drops pod traffic in its FORWARD chain: {rule.text}",
+            OVERLAY_FORWARD_REJECTED if rejects else OVERLAY_FORWARD_DROPPED,
+            f"Node {name} {'rejects' if rejects else 'drops'} pod traffic in its FORWARD chain: "
+            f"{written(rule)}",
             evidence,
-            remove_rule(world, name, rule),
+            remove(world, name, rule),
+            Confidence.CERTAIN if rule.certain else Confidence.LIKELY,
         )
     look = (f"{world.flannel.enter(name)} iptables -v -n -L FORWARD",)
+    told = any(o.failure is Failure.HOST_PROHIBITED for o in flows)
     return Fault(
-        OVERLAY_FORWARD_DROPPED,
-        f"Node {name} drops what it should forward for its pods: from the node itself to pods "
-        "passes",
+        OVERLAY_FORWARD_REJECTED if told else OVERLAY_FORWARD_DROPPED,
+        f"Node {name} {'rejects' if told else 'drops'} what it should forward for its pods: from "
+        "the node itself to pods passes",
         evidence,
         Remediation(f"See which rule of {name} drops", look, Risk.SAFE, VERIFY),
         Confidence.LIKELY,

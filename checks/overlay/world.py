@@ -9,7 +9,6 @@ from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Remediation, Risk
 from doctor.model.flow import Observation, Purpose
-from doctor.model.node import FilterRule
 
 __all__ = [
     "Fault",
@@ -20,8 +19,6 @@ __all__ = [
     "carrier_known",
     "control_flows",
     "is_lost",
-    "own_networks",
-    "remove_rule",
     "restart",
     "starts_on",
     "underlay_answers",
@@ -38,13 +35,17 @@ class World(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What was read on one node that breaks pod traffic to and from it."""
+    """What was read on one node that breaks pod traffic to and from it.
+
+    With ``to``, it breaks what the node sends to that one; the way back may be whole.
+    """
 
     code: Code
     text: str
     evidence: tuple[str, ...]
     remediation: Remediation
     confidence: Confidence = Confidence.CERTAIN
+    to: str = ""
 
 
 def answered(seen: Observation) -> bool:
@@ -92,12 +93,6 @@ def carrier_known(world: World) -> bool:
     return bool(world.mesh.overlay) or world.flannel.backend == "host-gw"
 
 
-def own_networks(world: World) -> list[str]:
-    """List the networks that pods and nodes have addresses in."""
-    found = [n.spec.pod_cidr or "" for n in world.nodes.items]
-    return [n for n in [*found, *(n.address for n in world.nodes.items)] if n]
-
-
 def restart(world: World, name: str, title: str) -> Remediation:
     """Say how to let flannel set a node up again."""
     pod = world.flannel.on(name)
@@ -108,20 +103,3 @@ def restart(world: World, name: str, title: str) -> Remediation:
         else tuple(f"kubectl -n {d.namespace} rollout restart daemonset {d.name}" for d in sets)
     )
     return Remediation(title, commands, Risk.SAFE, VERIFY)
-
-
-def remove_rule(world: World, name: str, rule: FilterRule) -> Remediation:
-    """Say how to take a rule out of a node's filter."""
-    enter = world.flannel.enter(name)
-    if rule.text.startswith("-A "):
-        commands: tuple[str, ...] = (f"{enter} iptables -D{rule.text[2:]}",)
-    elif rule.text.startswith("-P "):
-        commands = (f"{enter} iptables -P {rule.chain} ACCEPT",)
-    else:
-        commands = (f"{enter} iptables -S {rule.chain}",)
-    return Remediation(
-        title=f"Remove the rule on {name}, and from whatever would write it again",
-        commands=commands,
-        risk=Risk.SAFE,
-        verify=VERIFY,
-    )

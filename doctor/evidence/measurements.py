@@ -9,6 +9,7 @@ from doctor.bundle.schema import (
     ProbePodRecord,
     ProxyRecord,
 )
+from doctor.evidence.refusals import told_from_filters
 from doctor.evidence.states import LEADS_TO_TARGETS
 from doctor.evidence.topology import overlay, topology
 from doctor.evidence.world import World
@@ -68,8 +69,8 @@ class Measurements:
         }
         self._map = msgspec.structs.replace(self._map, pods={**self._map.pods, **own})
         self._by_purpose: dict[Purpose, list[Observation]] = defaultdict(list)
-        for record in world.of(FlowRecord):
-            seen = record.observation
+        found = (record.observation for record in world.of(FlowRecord))
+        for seen in told_from_filters(found, self._map):
             placed = msgspec.structs.replace(seen, hops=predict(seen.flow, self._map))
             self._by_purpose[seen.flow.purpose].append(placed)
 

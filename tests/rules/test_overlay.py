@@ -205,12 +205,12 @@ PAIR = (MASTER, ONE)
         (
             mesh(around(ONE)),
             networks(network(ONE, device=Link("flannel.1", vxlan_id=1, vxlan_port=4789))),
-            {("OVERLAY_DEVICE_BROKEN", f"underlay:*>{ONE}:udp/8472")},
+            {("OVERLAY_PORT_MISMATCH", f"underlay:*>{ONE}:udp/8472")},
         ),
         (
             mesh(between(PAIR)),
             networks(network(ONE, routes=[CIDRS[TWO], CIDRS[ONE], "0.0.0.0/0"])),
-            {("OVERLAY_ROUTE_MISSING", f"underlay:{MASTER}>{ONE}:udp/8472")},
+            {("OVERLAY_ROUTE_MISSING", f"underlay:{ONE}>{MASTER}:udp/8472")},
         ),
     ],
 )
@@ -231,7 +231,7 @@ def test_with_vxlan(flows: Mesh, read: NodeNetworks | None, expected: set[tuple[
         (
             mesh(around(ONE), overlay=""),
             networks(network(ONE, routes=["0.0.0.0/0"])),
-            {("OVERLAY_ROUTE_MISSING", f"underlay:*>{ONE}")},
+            {("OVERLAY_ROUTE_MISSING", f"underlay:{ONE}>*")},
         ),
     ],
 )
@@ -294,7 +294,8 @@ def test_without_the_underlays_control_the_cause_is_left_open() -> None:
     ],
 )
 def test_the_rule_that_drops_is_named(drop: FilterRule, expected: tuple[str, str]) -> None:
-    (found,) = judge(mesh(forwarding(ONE)), networks(network(ONE, drop)))
+    read = network(ONE, drop, accepts=drop is not POLICY)
+    (found,) = judge(mesh(forwarding(ONE)), networks(read))
     words, command = expected
     assert words in found.title
     assert found.remediation[0].commands[0].endswith(command)
@@ -321,7 +322,7 @@ def test_a_rejecting_rule_is_told_by_its_answer(failure: Failure) -> None:
         ([node(ONE, public_ip=ADDRESSES[ONE])], UDP),
         (
             [node(ONE, backend_data='{"VNI":1,"VtepMAC":"aa:00:00:00:00:99"}')],
-            "OVERLAY_DEVICE_BROKEN",
+            "OVERLAY_VTEP_MAC_CHANGED",
         ),
         ([node(ONE, backend_data='{"VNI":1,"VtepMAC":"AA:00:00:00:00:01"}')], UDP),
     ],
