@@ -70,7 +70,6 @@ def flow(  # noqa: PLR0913 - these are a flow's parts
     samples: int = 1,
 ) -> Flow:
     """Make a flow with an id that says what it is."""
-    where = f"{vantage.kind}@{vantage.node}" if vantage.node else str(vantage.kind)
     to = f"{address}:{port}" if port else address
     tail = "" if kind in (FlowKind.TCP, FlowKind.DNS_TCP, FlowKind.DNS_UDP) else f":{name}"
     if purpose in (Purpose.EGRESS, Purpose.EGRESS_NAME):
@@ -80,7 +79,7 @@ def flow(  # noqa: PLR0913 - these are a flow's parts
     if size:
         tail += f":{size}"
     return Flow(
-        id=f"{purpose}:{where}>{kind}:{to}{tail}",
+        id=f"{purpose}:{vantage.key}>{kind}:{to}{tail}",
         purpose=purpose,
         vantage=vantage,
         kind=kind,

@@ -20,6 +20,7 @@ from doctor.bundle.schema import (
 from doctor.collect.access import may_exec, may_probe
 from doctor.collect.flow import MACHINE, Stage
 from doctor.collect.flows import plan
+from doctor.collect.flows_deciding import plan_deciding
 from doctor.collect.flows_egress import plan_egress
 from doctor.collect.flows_site import left_out, plan_traces
 from doctor.collect.here import observe_all
@@ -263,7 +264,8 @@ def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
     run.records.extend(left_out(stage.tables, run.needs - {Wave.TARGET}))
     run.options.note("sending probes")
     seen = _measure(run, shells, plan(stage))
-    _measure(run, shells, plan_egress(stage, seen))
+    seen += _measure(run, shells, plan_egress(stage, seen))
+    _measure(run, shells, plan_deciding(seen, run.tables(), stage.vantages))
 
 
 def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -> list[Observation]:

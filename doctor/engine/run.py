@@ -8,6 +8,7 @@ import msgspec
 from doctor.bundle.schema import Bundle, FlowRecord
 from doctor.contract import Check
 from doctor.engine.attribute import Said, attribute
+from doctor.engine.narrow import narrow, unexplained
 from doctor.engine.notices import notices
 from doctor.engine.targets import TARGETED, targets
 from doctor.evidence.tables import Tables
@@ -52,12 +53,13 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
     judged = [_judge(check, tables) for check in checks]
     said = [Said(check=r.id, finding=f) for r in judged for f in r.findings]
     seen = tuple(tables.observations())
-    diagnoses, _ = attribute(said, seen)
+    folded, _ = attribute(said, seen)
+    diagnoses = narrow(folded, seen)
     results = tuple(_silenced(_explained(r, diagnoses), diagnoses, seen) for r in judged)
     links = {c.link for c in results}
     found = targets(tables, diagnoses, links)
-    unexplained = Link.HOST_PROXY in links and any(t.lost for t in found)
-    outcome = _outcome(results, diagnoses, unexplained=unexplained)
+    unserved = Link.HOST_PROXY in links and any(t.lost for t in found)
+    outcome = _outcome(results, diagnoses, unexplained=unserved)
     exit_code = EXIT_CODES[outcome]
     if outcome is Outcome.WARN and not fail_on_warn:
         exit_code = 0
@@ -67,7 +69,7 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
         targets=found,
         diagnoses=diagnoses,
         checks=results,
-        notices=notices(tables, links),
+        notices=(*notices(tables, links), *unexplained(diagnoses, seen)),
         stats=_stats(tables),
     )
 
@@ -133,12 +135,11 @@ def _result(
 
 def _explained(result: CheckResult, diagnoses: tuple[Diagnosis, ...]) -> CheckResult:
     """Mark a check whose findings are all explained by others' as MASKED."""
-    own = {d.finding for d in diagnoses}
-    folded = [f for f in result.findings if f not in own]
-    if not folded or len(folded) < len(result.findings):
+    by = {f: d.id for d in diagnoses for _, f in d.explains}
+    if not result.findings or not all(f in by for f in result.findings):
         return result
-    by = next((d.id for d in diagnoses if any(f == folded[0] for _, f in d.explains)), None)
-    return msgspec.structs.replace(result, verdict=Verdict.MASKED, explained_by=by)
+    first = by[result.findings[0]]
+    return msgspec.structs.replace(result, verdict=Verdict.MASKED, explained_by=first)
 
 
 def _silenced(

@@ -31,6 +31,7 @@ from doctor.model.kube import Pod
 from doctor.model.verdict import Gap
 from doctor.path.predict import predict
 from doctor.path.topology import Pod as PlacedPod
+from doctor.path.topology import Topology
 
 __all__ = [
     "NO_URL",
@@ -71,8 +72,14 @@ class Measurements:
         self._by_purpose: dict[Purpose, list[Observation]] = defaultdict(list)
         found = (record.observation for record in world.of(FlowRecord))
         for seen in told_from_filters(found, self._map):
-            placed = msgspec.structs.replace(seen, hops=predict(seen.flow, self._map))
+            path = predict(seen.flow, self._map)
+            placed = msgspec.structs.replace(seen, hops=path.hops, certain=path.certain)
             self._by_purpose[seen.flow.purpose].append(placed)
+
+    @property
+    def topology(self) -> Topology:
+        """The map that the paths were predicted on."""
+        return self._map
 
     def all(self) -> tuple[Observation, ...]:
         """Return every observation."""

@@ -1,12 +1,14 @@
 """Build the map of addresses that paths are predicted on."""
 
+from collections.abc import Container, Iterable
+
 from doctor.bundle.schema import FlowRecord
 from doctor.evidence.finders import flannel_conf
 from doctor.evidence.states import ingresses, load_balancers
 from doctor.evidence.world import World
 from doctor.model.evidence import Ingresses
 from doctor.model.flow import Purpose
-from doctor.model.kube import Ingress
+from doctor.model.kube import EndpointSlice, Ingress
 from doctor.model.target import host_matches
 from doctor.path.topology import Pod, Route, Service, Topology
 
@@ -51,16 +53,34 @@ def topology(world: World) -> Topology:
 
 
 def _service(world: World, key: str) -> Service:
-    """Reduce a Service to its ready endpoints, of all ports."""
+    """Reduce a Service to its ready endpoints, all of them and by port."""
+    slices = world.slices.get(key, [])
+    spec = world.services[key].spec
+    return Service(
+        key=key,
+        endpoints=_ready(slices),
+        by_port={
+            p.port: _ready(slices, {q.name for q in spec.ports or () if q.port == p.port})
+            for p in spec.ports or ()
+        },
+        near_from_outside=spec.external_traffic_policy == "Local",
+    )
+
+
+def _ready(
+    slices: Iterable[EndpointSlice], names: Container[str] | None = None
+) -> tuple[tuple[str, int], ...]:
+    """Return the ready endpoints of slices, of the ports with some names or of all ports."""
     ready = {
         (address, port.port or 0)
-        for s in world.slices.get(key, [])
+        for s in slices
         for port in s.ports or ()
+        if names is None or port.name in names
         for e in s.endpoints or ()
         if e.ready
         for address in e.addresses
     }
-    return Service(key=key, endpoints=tuple(sorted(ready)))
+    return tuple(sorted(ready))
 
 
 def _hosts(world: World, services: dict[str, Service]) -> dict[str, Route]:

@@ -55,6 +55,11 @@ class Vantage(msgspec.Struct, frozen=True, order=True):
                 return "the proxy host"
 
     @property
+    def key(self) -> str:
+        """Name it as the ids of flows do: ``pod@worker-1``, ``machine``."""
+        return f"{self.kind}@{self.node}" if self.node else str(self.kind)
+
+    @property
     def outside(self) -> bool:
         """Whether it lies outside the cluster's nodes."""
         return self.kind in (VantageKind.MACHINE, VantageKind.PROXY)
@@ -132,6 +137,13 @@ class Flow(msgspec.Struct, frozen=True):
     subject: str = ""
     size: int = 0
     samples: int = 1
+
+    def asked_from(self, vantage: Vantage) -> "Flow":
+        """Return the same question, asked from another vantage."""
+        _, _, what = self.id.partition(">")
+        return msgspec.structs.replace(
+            self, id=f"{self.purpose}:{vantage.key}>{what}", vantage=vantage
+        )
 
     @property
     def protocol(self) -> str:
@@ -225,6 +237,7 @@ class Observation(msgspec.Struct, frozen=True):
         printed: What the tool printed, of the first samples (by the relay).
         hops: The predicted path, in order, the reply's hops included. Filled in when evidence is
             built, never by a probe.
+        certain: Those of the hops that it crosses whichever endpoint it meets.
     """
 
     flow: Flow
@@ -244,6 +257,7 @@ class Observation(msgspec.Struct, frozen=True):
     certificates: tuple[str, ...] = ()
     printed: tuple[Sample, ...] = ()
     hops: tuple[Hop, ...] = ()
+    certain: tuple[Hop, ...] = ()
 
     @property
     def ok(self) -> bool:

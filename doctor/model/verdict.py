@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from doctor.model.finding import Finding
+from doctor.model.hop import Hop
 from doctor.model.link import Link
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Gap",
     "Outcome",
     "Result",
+    "Rival",
     "Stats",
     "TargetResult",
     "Verdict",
@@ -71,6 +73,18 @@ class CheckResult(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class Rival(msgspec.Struct, frozen=True):
+    """Another hop that would explain the same failures.
+
+    Args:
+        hop: The hop, or class of hops.
+        decided_by: What would be seen if it were this one.
+    """
+
+    hop: Hop
+    decided_by: str
+
+
 class Diagnosis(msgspec.Struct, frozen=True):
     """A root cause, with the findings that it explains.
 
@@ -79,12 +93,16 @@ class Diagnosis(msgspec.Struct, frozen=True):
         check: Id of the check that found it.
         finding: The cause.
         explains: Pairs of check id and finding.
+        rivals: What else would explain the same failed flows, as no flow tells them apart.
+        against: Ids of flows that passed although they cross the hop.
     """
 
     id: str
     check: str
     finding: Finding
     explains: tuple[tuple[str, Finding], ...] = ()
+    rivals: tuple[Rival, ...] = ()
+    against: tuple[str, ...] = ()
 
 
 class TargetResult(msgspec.Struct, frozen=True):

@@ -18,11 +18,23 @@ class Service(msgspec.Struct, frozen=True):
 
     Args:
         key: ``namespace/name``.
-        endpoints: Pod addresses and ports behind it.
+        endpoints: Addresses and ports of its ready endpoints, of all its ports.
+        by_port: Those of one of its ports.
+        near: Whether a node sends what comes from within the cluster to endpoints of its own only
+            (internalTrafficPolicy Local).
+        near_from_outside: Whether it does so with what comes from outside (externalTrafficPolicy
+            Local).
     """
 
     key: str
     endpoints: tuple[tuple[str, int], ...] = ()
+    by_port: dict[int, tuple[tuple[str, int], ...]] = {}
+    near: bool = False
+    near_from_outside: bool = False
+
+    def towards(self, port: int) -> tuple[tuple[str, int], ...]:
+        """Return the endpoints that a connection to one of its ports may meet."""
+        return self.by_port.get(port, self.endpoints)
 
 
 class Route(msgspec.Struct, frozen=True):

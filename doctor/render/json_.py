@@ -49,6 +49,13 @@ class _Remediation(msgspec.Struct, frozen=True):
     verify: str
 
 
+class _Rival(msgspec.Struct, frozen=True):
+    """Another hop that would explain the same failures."""
+
+    hop: str
+    decided_by: str
+
+
 class _Diagnosis(msgspec.Struct, frozen=True):
     """A root cause."""
 
@@ -61,6 +68,8 @@ class _Diagnosis(msgspec.Struct, frozen=True):
     confidence: str
     check: str
     evidence: tuple[str, ...]
+    against: tuple[str, ...]
+    rivals: tuple[_Rival, ...]
     explains: tuple[_Explained, ...]
     remediation: tuple[_Remediation, ...]
     falsifier: str
@@ -193,6 +202,8 @@ def _diagnosis(diagnosis: Diagnosis) -> _Diagnosis:
         confidence=finding.confidence.value,
         check=diagnosis.check,
         evidence=finding.evidence,
+        against=diagnosis.against,
+        rivals=tuple(_Rival(str(r.hop), r.decided_by) for r in diagnosis.rivals),
         explains=tuple(_Explained(c, f.code.name, f.title) for c, f in diagnosis.explains),
         remediation=tuple(_remediation(r) for r in finding.remediation),
         falsifier=finding.falsifier,

@@ -239,6 +239,10 @@ def _diagnosis(page: _Page, diagnosis: Diagnosis) -> None:
     _field(page, "code:", page.say(f"{finding.code.name} ({finding.confidence.value})"))
     most = len(finding.evidence) if page.verbose else _EVIDENCE_SHOWN
     _field(page, "proof:", page.say(_some(finding.evidence, most)))
+    if diagnosis.against:
+        _field(page, "against:", page.say(_some(diagnosis.against, most)))
+    for rival in diagnosis.rivals:
+        _field(page, "or else:", page.say(f"{rival.hop}, if {rival.decided_by}"))
     _explains(page, diagnosis)
     for remedy in finding.remediation:
         _fix(page, remedy)

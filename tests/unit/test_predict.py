@@ -43,7 +43,7 @@ def hops(  # noqa: PLR0913 - a flow has many parts
 ) -> tuple[str, ...]:
     """Predict a flow's path, written down."""
     flow = Flow("f", purpose, start, kind, address, port, name, subject=subject)
-    return tuple(str(h) for h in predict(flow, on))
+    return tuple(str(h) for h in predict(flow, on).hops)
 
 
 FAR = ("forward:b:tcp/8080", "pod-network:b", "pod:shop/web-2:tcp/8080")
@@ -195,3 +195,43 @@ def test_a_request_to_a_controllers_pod_crosses_what_stands_behind_it() -> None:
 def test_each_hop_stands_once(purpose: Purpose, start: Vantage, to: str) -> None:
     path = hops(purpose, start, to, 80, FlowKind.HTTP, name="shop.example", subject="x:80")
     assert len(path) == len(set(path))
+
+
+def test_what_every_endpoint_shares_is_certain() -> None:
+    flow = Flow("f", Purpose.BACKEND, IN_A, FlowKind.TCP, "10.96.0.5", 80)
+    certain = [str(h) for h in predict(flow, MAP).certain]
+    assert certain == [
+        "pod-network:a",
+        "kube-proxy:a",
+        "service:shop/web",
+        "forward:a:tcp/8080",
+    ]
+
+
+def on(service: Service) -> Topology:
+    """Put a Service in the place of the one at 10.96.0.5, and behind the VIP."""
+    fields = {f: getattr(MAP, f) for f in MAP.__struct_fields__}
+    return Topology(**fields | {"services": {"10.96.0.5": service}, "vips": {VIP: service}})
+
+
+def pods(path: tuple[str, ...]) -> set[str]:
+    """Select the pods of a path."""
+    return {h.split(":", 1)[1] for h in path if h.startswith("pod:")}
+
+
+def test_a_port_of_a_service_leads_to_its_own_endpoints() -> None:
+    ends = (("10.0.1.5", 53), ("10.0.1.5", 9153))
+    two = Service("x/dns", ends, by_port={53: ends[:1], 9153: ends[1:]})
+    assert pods(hops(Purpose.BACKEND, ON_A, "10.96.0.5", 53, on=on(two))) == {"shop/web-1:tcp/53"}
+    assert len(pods(hops(Purpose.BACKEND, ON_A, "10.96.0.5", 80, on=on(two)))) == len(ends)
+
+
+def test_a_traffic_policy_keeps_to_the_node() -> None:
+    """A node sends to endpoints of its own; what arrives from outside meets the announcer's."""
+    inside = Service("shop/web", WEB.endpoints, near=True)
+    outside = Service("shop/web", WEB.endpoints, near_from_outside=True)
+    assert pods(hops(Purpose.BACKEND, ON_A, "10.96.0.5", 80, on=on(inside))) == {
+        "shop/web-1:tcp/8080"
+    }
+    assert pods(hops(Purpose.VIP, MACHINE, VIP, 80, on=on(outside))) == {"shop/web-2:tcp/8080"}
+    assert len(pods(hops(Purpose.VIP, ON_A, VIP, 80, on=on(outside)))) == len(WEB.endpoints)
