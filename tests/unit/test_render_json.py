@@ -12,6 +12,7 @@ from doctor.model.verdict import (
     Gap,
     Outcome,
     Result,
+    Rival,
     Stats,
     TargetResult,
     Verdict,
@@ -49,7 +50,16 @@ RESULT = Result(
         ),
         TargetResult("http://b.example/", reachable=True),
     ),
-    diagnoses=(Diagnosis("d1", "overlay.pod-to-pod", CAUSE, (("dns.udp-and-tcp", ECHO),)),),
+    diagnoses=(
+        Diagnosis(
+            "d1",
+            "overlay.pod-to-pod",
+            CAUSE,
+            (("dns.udp-and-tcp", ECHO),),
+            (Rival(Hop(HopKind.NODE, "master"), "others reach it"),),
+            ("f2",),
+        ),
+    ),
     checks=(
         CheckResult(
             id="dns.udp-and-tcp",
@@ -91,6 +101,8 @@ EXPECTED = {
             "confidence": "likely",
             "check": "overlay.pod-to-pod",
             "evidence": ["e1", "e2"],
+            "against": ["f2"],
+            "rivals": [{"hop": "node:master", "decided_by": "others reach it"}],
             "explains": [
                 {
                     "check": "dns.udp-and-tcp",

@@ -18,6 +18,7 @@ from doctor.model.verdict import (
     Gap,
     Outcome,
     Result,
+    Rival,
     Stats,
     TargetResult,
     Verdict,
@@ -408,6 +409,14 @@ def test_several_causes_and_a_warning() -> None:
     assert "✖ dns         FAIL     2 causes: d1, d2\n" in text
     assert "\n! d3  Service shop/api has no ready endpoint\n" in text
     assert text.endswith("\n2 root causes and 1 warning, 3 other findings explained by them\n")
+
+
+def test_what_else_it_may_be_and_what_speaks_against_it() -> None:
+    told = Rival(Hop(HopKind.POD_NETWORK, "node-7"), "no pod on node-7 answers")
+    doubted = Diagnosis("d1", "dns.udp-and-tcp", NO_NAME, (), (told,), ("mesh:a", "mesh:b"))
+    text = render(Result(Outcome.FAIL, 3, diagnoses=(doubted,)), 100)
+    assert "against:  mesh:a, mesh:b" in text
+    assert "or else:  pod-network:node-7, if no pod on node-7 answers" in text
 
 
 def test_a_fault_does_not_hide_that_the_answer_is_incomplete() -> None:
