@@ -11,6 +11,7 @@ from doctor.model.finding import Code, Confidence, Finding
 from doctor.model.flow import Observation, Purpose
 from doctor.model.hop import ANY
 from doctor.model.link import Link
+from doctor.model.node import NodeNetwork
 
 __all__ = ["KUBE_PROXY_RULES_MISSING", "SERVICE_IP_DEAD", "service_ip"]
 
@@ -25,6 +26,7 @@ SERVICE_IP_DEAD = Code(
     "Service addresses do not answer from a node that reaches what stands behind them.",
 )
 IPTABLES = {"", "iptables"}
+_TABLE = "kube-proxy"
 
 
 @check(
@@ -107,8 +109,25 @@ def _kind(name: str, proxy: KubeProxy | None, networks: NodeNetworks | None) -> 
     pod, read = proxy.on(name) if proxy else None, networks.of(name) if networks else None
     if not proxy or not pod or not pod.ready:
         return SERVICE_IP_DEAD, ""
+    if read and proxy.mode == "nftables" and read.chain(_TABLE, "nat-prerouting"):
+        empty = _unhooked(read, _TABLE, ("nat-prerouting", "nat-output"), "services")
+        why = (
+            f"kube-proxy is ready, but nothing in {empty} of its table leads to its chain services"
+        )
+        kept = "kube-proxy is ready and its table is there"
+        return (KUBE_PROXY_RULES_MISSING, why) if empty else (SERVICE_IP_DEAD, kept)
     if not read or not read.tools or proxy.mode not in IPTABLES:
         return KUBE_PROXY_RULES_MISSING, "kube-proxy is ready there, so its rules are missing"
-    if "KUBE-SERVICES" in read.nat_chains:
-        return SERVICE_IP_DEAD, "kube-proxy is ready and its chain KUBE-SERVICES is there"
-    return KUBE_PROXY_RULES_MISSING, "kube-proxy is ready, but there is no chain KUBE-SERVICES"
+    if "KUBE-SERVICES" not in read.nat_chains:
+        return KUBE_PROXY_RULES_MISSING, "kube-proxy is ready, but there is no chain KUBE-SERVICES"
+    empty = _unhooked(read, "nat", ("PREROUTING", "OUTPUT"), "KUBE-SERVICES")
+    if empty:
+        why = f"kube-proxy is ready, but nothing in {empty} leads to its chain KUBE-SERVICES"
+        return KUBE_PROXY_RULES_MISSING, why
+    return SERVICE_IP_DEAD, "kube-proxy is ready and its chain KUBE-SERVICES is there"
+
+
+def _unhooked(read: NodeNetwork, table: str, hooks: tuple[str, ...], target: str) -> str:
+    """Name the chains at hooks that were read and do not lead on to kube-proxy's."""
+    chains = [c for h in hooks if (c := read.chain(table, h))]
+    return and_list(c.name for c in chains if all(r.target != target for r in c.rules))

@@ -2,7 +2,8 @@
 
 from checks.service.endpoints import endpoints
 from checks.service.objects import backends
+from checks.service.protocol import protocol
 
 __all__ = ["CHECKS"]
 
-CHECKS = (backends, endpoints)
+CHECKS = (backends, protocol, endpoints)

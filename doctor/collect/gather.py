@@ -32,7 +32,7 @@ from doctor.collect.reading import read_api
 from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, unseen
 from doctor.collect.visit import Places, visit
-from doctor.evidence.states import kube_proxy
+from doctor.evidence.proxying import kube_proxy
 from doctor.evidence.tables import LOGS, Source, Tables, Wave
 from doctor.evidence.world import World
 from doctor.model.flow import Flow, FlowKind, Observation, Vantage, VantageKind

@@ -118,8 +118,6 @@ main() {
   limit=''
   r subnet.env 4096 cat /run/flannel/subnet.env
   r conntrack 65536 cat /proc/net/stat/nf_conntrack
-  r kube-proxy-mode 4096 ask 10249 /proxyMode
-  r kube-proxy-healthz 4096 ask 10256 /healthz
   [ -d /etc/cni/net.d ] && r cni 16384 ls /etc/cni/net.d
   for file in /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do
     [ -f "$file" ] && r "CNI_FILE${file##*/}" 65536 cat "$file"
@@ -136,6 +134,9 @@ main() {
   fi
   cut=whole
   nft_tables
+  limit=''
+  r kube-proxy-healthz 4096 ask 10256 /healthz
+  r kube-proxy-mode 4096 ask 10249 /proxyMode
 }
 main | head -c $((MOST * READINGS_IN_ALL))
 """

@@ -105,8 +105,10 @@ _ARGUMENTS = re.compile(
     r"|providers\.kubernetesingress(\.ingressclass)?|iface|ip-masq)\b",
     re.IGNORECASE,
 )
-_DATA_KEYS = ("net-conf.json", "Corefile", "config.conf")
-_DATA_LINES = re.compile(r"^\s*(kubernetes\s|mode:\s)")
+_DATA_KEYS = ("net-conf.json", "Corefile", "config.conf", "kubeconfig.conf")
+_DATA_LINES = re.compile(
+    r"^\s*(kubernetes\s|mode:\s|clusterCIDR:|detectLocalMode:|(-\s+)?server:\s[^@]*$)"
+)
 _TARGET = re.compile(r"(?<![\w.@:/-])((?:[a-z0-9-]+\.)*[a-z0-9-]+):(\d{2,5})(?![\w.:-])", re.ASCII)
 _LAST_PORT = 65535
 _URL = re.compile(r"\b[a-z][a-z0-9+]*://([^\s\"'<>]+)", re.ASCII)

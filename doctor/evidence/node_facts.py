@@ -9,7 +9,7 @@ import msgspec
 from doctor.bundle.schema import CommandOutput, NodeRecord
 from doctor.evidence.world import World
 from doctor.model.evidence import NodeNetworks
-from doctor.model.netfilter import RuleTable, ServiceEntry
+from doctor.model.netfilter import Origin, RuleTable, ServiceEntry
 from doctor.model.node import NodeNetwork, Route, SubnetEnv, Unread
 from doctor.model.node_state import Cni, CniConf, Conntrack, ProxyHealth
 from doctor.model.verdict import Gap
@@ -111,6 +111,7 @@ class _Reader:
             fdb=self._parse("forwarding tables", "fdb", parse_fdb),
             tables=self._tables(saved, nft),
             services=self._services(saved, nft, proxy.mode if proxy else ""),
+            services_twice=_twice(saved, nft),
             sysctls=sysctls,
             conntrack=self._conntrack(),
             cni=self._cni(),
@@ -235,6 +236,19 @@ def _fault(output: CommandOutput) -> str:
     if output.status in _STOPPED:
         return output.stderr or "it did not end in time"
     return output.stderr or f"it ended with status {output.status}"
+
+
+def _twice(
+    saved: tuple[Saved, ...], nft: tuple[NftTable, ...]
+) -> tuple[tuple[Origin, tuple[ServiceEntry, ...]], ...]:
+    """Read kube-proxy's entries per kind of rules; nothing where only one kind leads anywhere."""
+    found = (
+        (Origin.IPTABLES_NFT, iptables_services(s for s in saved if not s.legacy)),
+        (Origin.IPTABLES_LEGACY, iptables_services(s for s in saved if s.legacy)),
+        (Origin.NFT, nft_services(nft)),
+    )
+    kept = tuple((o, e) for o, e in found if e and any(x.endpoints for x in e))
+    return kept if len(kept) > 1 else ()
 
 
 def _leads(route: Route) -> bool:

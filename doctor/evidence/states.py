@@ -7,7 +7,6 @@ from doctor.evidence.finders import (
     flannel_conf,
     flannel_daemonsets,
     ingress_controllers,
-    kube_proxy_daemonset,
     metallb_controllers,
     pods_of_image,
     speakers,
@@ -18,7 +17,6 @@ from doctor.model.evidence import (
     DnsService,
     Flannel,
     Ingresses,
-    KubeProxy,
     LoadBalancers,
     Nodes,
     WebhookBackend,
@@ -46,9 +44,9 @@ __all__ = [
     "dns_service",
     "flannel",
     "ingresses",
-    "kube_proxy",
     "load_balancers",
     "nodes",
+    "pods_of",
     "relevant",
     "webhooks",
 ]
@@ -78,7 +76,7 @@ def nodes(world: World) -> Nodes:
     return Nodes(items=world.nodes, gaps=world.gaps("nodes"), absent=world.nodeless)
 
 
-def _pods_of(world: World, daemonsets: tuple[DaemonSet, ...]) -> tuple[Pod, ...]:
+def pods_of(world: World, daemonsets: tuple[DaemonSet, ...]) -> tuple[Pod, ...]:
     """Return the pods of DaemonSets."""
     labels = [(d.namespace, d.spec.template.metadata.labels) for d in daemonsets]
     return tuple(
@@ -90,7 +88,7 @@ def flannel(world: World) -> Flannel:
     """Build flannel's state."""
     gaps = world.gaps("nodes", "pods", "daemonsets")
     daemonsets = flannel_daemonsets(world)
-    pods = _pods_of(world, daemonsets) or pods_of_image(world, "/flannel")
+    pods = pods_of(world, daemonsets) or pods_of_image(world, "/flannel")
     annotated = any(
         k.startswith("flannel.alpha.coreos.com/") for n in world.nodes for k in n.annotations
     )
@@ -107,34 +105,6 @@ def flannel(world: World) -> Flannel:
         network=conf.network if conf else "",
         events=tuple(e for e in world.warnings if e.reason == _SANDBOX),
     )
-
-
-def kube_proxy(world: World) -> KubeProxy:
-    """Build kube-proxy's state."""
-    gaps = world.gaps("nodes", "pods", "daemonsets")
-    daemonset = kube_proxy_daemonset(world)
-    if daemonset is None:
-        return KubeProxy(gaps=gaps, absent="" if gaps else "no kube-proxy runs in this cluster")
-    return KubeProxy(
-        gaps=gaps,
-        daemonset=daemonset,
-        pods=_pods_of(world, (daemonset,)),
-        mode=_mode(world, f"{daemonset.namespace}/kube-proxy"),
-    )
-
-
-def _mode(world: World, key: str) -> str:
-    """Read kube-proxy's mode: iptables where its configuration leaves it open, as on Linux.
-
-    Empty where the configuration could not be read.
-    """
-    found = world.configmap(key)
-    text = (found.data or {}).get("config.conf") if found else None
-    if text is None:
-        return ""
-    words = text.replace('"', "").split()
-    after = words[words.index("mode:") + 1 :] if "mode:" in words else []
-    return after[0] if after else "iptables"
 
 
 def dns_service(world: World) -> DnsService:

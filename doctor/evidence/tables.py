@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import msgspec
 
 from doctor.bundle.schema import Bundle
-from doctor.evidence import logs, measurements, node_facts, states
+from doctor.evidence import logs, measurements, node_facts, proxying, states
 from doctor.evidence.certificates import webhook_certificates, webhook_flows
 from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
@@ -17,6 +17,7 @@ from doctor.evidence.world import World
 from doctor.model import evidence as model
 from doctor.model.evidence import Evidence
 from doctor.model.flow import Observation, Purpose
+from doctor.model.proxying import ProxiedServices
 from doctor.model.verdict import Gap
 
 __all__ = ["LOGS", "TABLES", "Source", "Table", "Tables", "Wave", "needs_of", "tables_of"]
@@ -123,8 +124,11 @@ TABLES: dict[type[Evidence], Table] = {
         (Purpose.DNS, Purpose.DNS_CONTROL),
     ),
     model.KubeProxy: Table(
-        lambda t: states.kube_proxy(t.world),
+        lambda t: proxying.kube_proxy(t.world),
         ("nodes", "pods", "daemonsets", "configmaps:kube-proxy"),
+    ),
+    ProxiedServices: Table(
+        lambda t: proxying.proxied_services(t.world), (*_BACKENDS, *_WEBHOOKS, *_DNS)
     ),
     model.ServiceIpFlows: _plain(
         model.ServiceIpFlows,

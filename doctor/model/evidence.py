@@ -415,11 +415,25 @@ class WebhookCertificates(Evidence, frozen=True, kw_only=True):
 
 
 class KubeProxy(Evidence, frozen=True, kw_only=True):
-    """kube-proxy, as its objects describe it."""
+    """kube-proxy, as its objects describe it.
+
+    Args:
+        daemonset: Its DaemonSet.
+        pods: Its pods.
+        mode: ``iptables``, ``nftables`` or ``ipvs``; empty where its configuration was not read.
+        config: ``namespace/name`` of the ConfigMap that says so; empty where it was not read.
+        cluster_cidr: The networks that it takes for pods'; None where that was not read.
+        detect_local: How else it tells traffic of the node's own pods; empty where it does not.
+        server: The URL at which it looks for the API server; empty where that was not read.
+    """
 
     daemonset: DaemonSet | None = None
     pods: tuple[Pod, ...] = ()
     mode: str = ""
+    config: str = ""
+    cluster_cidr: str | None = None
+    detect_local: str = ""
+    server: str = ""
 
     def on(self, node: str) -> Pod | None:
         """Return kube-proxy's pod on a node."""

@@ -342,6 +342,7 @@ class ServiceSpec(KubeObject, frozen=True):
     external_ips: tuple[str, ...] | None = msgspec.field(name="externalIPs", default=None)
     load_balancer_class: str = ""
     external_traffic_policy: str = ""
+    internal_traffic_policy: str = ""
     external_name: str = ""
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from doctor.model.netfilter import Origin, RuleTable, ServiceEntry
+from doctor.model.netfilter import Chain, Origin, RuleTable, ServiceEntry
 from doctor.model.node_state import Cni, Conntrack, ProxyHealth, Socket, Sysctl
 
 __all__ = [
@@ -216,6 +216,7 @@ class NodeNetwork(msgspec.Struct, frozen=True):
         tables: Rules of iptables of both kinds, and of nft. Those of nft that iptables shows are
             given as iptables'.
         services: What kube-proxy's rules do with Services; None also where the rules were cut.
+        services_twice: The same by the kind of rules, where more than one kind holds such rules.
         sysctls: Settings of the kernel.
         conntrack: Numbers of connection tracking.
         cni: CNI's files, as far as they are visible.
@@ -239,6 +240,7 @@ class NodeNetwork(msgspec.Struct, frozen=True):
     fdb: tuple[FdbEntry, ...] | None = None
     tables: tuple[RuleTable, ...] = ()
     services: tuple[ServiceEntry, ...] | None = None
+    services_twice: tuple[tuple[Origin, tuple[ServiceEntry, ...]], ...] = ()
     sysctls: tuple[Sysctl, ...] | None = None
     conntrack: Conntrack | None = None
     cni: Cni = Cni()
@@ -257,6 +259,15 @@ class NodeNetwork(msgspec.Struct, frozen=True):
     def sysctl(self, name: str) -> Sysctl | None:
         """Return a setting of the kernel by its dotted name; None where it was not read."""
         return next((s for s in self.sysctls or () if s.name == name), None)
+
+    def chain(self, table: str, name: str, origin: Origin | None = None) -> Chain | None:
+        """Return a chain of a table; of kinds that both have it, the first one's."""
+        found = (
+            t.chain(name)
+            for t in self.tables
+            if t.name == table and origin in (None, t.origin) and t.family == "ip"
+        )
+        return next((c for c in found if c), None)
 
     def service(self, address: str, protocol: str, port: int) -> ServiceEntry | None:
         """Return what kube-proxy's rules do with an address; the empty one stands for node ports."""

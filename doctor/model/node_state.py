@@ -97,9 +97,18 @@ class ProxyHealth(msgspec.Struct, frozen=True):
     @property
     def behind(self) -> float | None:
         """How many seconds its rules are behind; None where it did not say."""
+        return self._before(self.last_updated)
+
+    @property
+    def age(self) -> float | None:
+        """How many seconds ago its rules of IPv4 were last written; None where it did not say."""
+        return self._before(self.ipv4_updated)
+
+    def _before(self, then: str) -> float | None:
+        """How many seconds lie between a time that it named and now; None where it is none."""
         try:
-            then, now = map(dt.datetime.fromisoformat, (self.last_updated, self.current_time))
-            return max(0.0, (now - then).total_seconds())
+            named, now = map(dt.datetime.fromisoformat, (then, self.current_time))
+            return max(0.0, (now - named).total_seconds())
         except (ValueError, TypeError):
             return None
 

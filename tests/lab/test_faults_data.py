@@ -19,6 +19,14 @@ CATALOGUE = {
     "flannel-not-on-node",
     "coredns-at-zero",
     "kube-proxy-gone",
+    "kube-proxy-rules-flushed",
+    "kube-proxy-hung",
+    "bridge-nf-call-off",
+    "hairpin-off",
+    "service-target-port-wrong",
+    "service-named-port-missing",
+    "service-protocol-mismatch",
+    "internal-traffic-local",
     "webhook-backend-down",
     "pool-missing",
     "no-l2advertisement",
@@ -35,7 +43,7 @@ CATALOGUE = {
     "decoy-class-annotation-honoured",
 }
 # their texts depend on where pods run
-ASKS_THE_CLUSTER = {"kube-proxy-gone"}
+ASKS_THE_CLUSTER = {"kube-proxy-gone", "bridge-nf-call-off", "hairpin-off"}
 
 each = pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
 

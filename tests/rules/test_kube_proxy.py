@@ -10,6 +10,7 @@ from doctor.model.failure import Failure
 from doctor.model.finding import Severity
 from doctor.model.flow import Purpose
 from doctor.model.kube import Pod
+from doctor.model.netfilter import Action, Chain, Origin, Rule, RuleTable
 from doctor.model.verdict import Gap
 from tests.rules.factories import (
     ADDRESSES,
@@ -64,6 +65,17 @@ def flows(
 def alone(*dead: str) -> ServiceIpFlows:
     """Ask for the ClusterIP only: there is no control."""
     return ServiceIpFlows(observations=flows(*dead).of(Purpose.SERVICE_IP))
+
+
+def hooked(*without: str, nft: bool = False) -> NodeNetworks:
+    """Read the chains that lead to kube-proxy's on a node, some of them flushed."""
+    names = ("nat-prerouting", "nat-output") if nft else ("PREROUTING", "OUTPUT")
+    target = "services" if nft else "KUBE-SERVICES"
+    jump = Rule(Action.JUMP, target=target)
+    chains = tuple(Chain(n, () if n in without else (jump,)) for n in names)
+    kind, table = (Origin.NFT, "kube-proxy") if nft else (Origin.IPTABLES_NFT, "nat")
+    read = RuleTable(kind, "ip", table, chains)
+    return networks(msgspec.structs.replace(network(ONE), tables=(read,)))
 
 
 @pytest.mark.parametrize(
@@ -151,6 +163,20 @@ def test_which_kube_proxy_explains_which() -> None:
         (flows(ONE), proxy(), networks(network(ONE, chains=())), {(RULES, f"kube-proxy:{ONE}")}),
         (flows(ONE), proxy(), None, {(RULES, f"kube-proxy:{ONE}")}),
         (flows(ONE), proxy(mode="nftables"), networks(), {(RULES, f"kube-proxy:{ONE}")}),
+        (flows(ONE), proxy(), hooked(), {(DEAD, f"kube-proxy:{ONE}")}),
+        (flows(ONE), proxy(), hooked("OUTPUT"), {(RULES, f"kube-proxy:{ONE}")}),
+        (
+            flows(ONE),
+            proxy(mode="nftables"),
+            hooked(nft=True),
+            {(DEAD, f"kube-proxy:{ONE}")},
+        ),
+        (
+            flows(ONE),
+            proxy(mode="nftables"),
+            hooked("nat-output", nft=True),
+            {(RULES, f"kube-proxy:{ONE}")},
+        ),
         (flows(ONE), proxy(), networks(), {(DEAD, f"kube-proxy:{ONE}")}),
         (flows(ONE), proxy(without=(ONE,)), networks(), {(DEAD, f"kube-proxy:{ONE}")}),
         (

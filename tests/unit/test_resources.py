@@ -78,7 +78,9 @@ DATA = {
     "Corefile": f".:53 {{\n  kubernetes cluster.local\n  forward . 192.0.2.1 # {SECRET}\n}}",
     "config.conf": f"mode: nftables\nclientConnection:\n  kubeconfig: {SECRET}\n",
     "net-conf.json": '{"Network": "10.244.0.0/16"}',
-    "kubeconfig.conf": SECRET,
+    "kubeconfig.conf": (
+        f"    server: https://10.0.0.1:6443\n    token: {SECRET}\n    server: https://a:{SECRET}@b\n"
+    ),
     "application.yaml": f"password: {SECRET}",
 }
 
@@ -124,6 +126,7 @@ def test_what_is_judged_survives() -> None:
     assert config.data == {
         "Corefile": "  kubernetes cluster.local",
         "config.conf": "mode: nftables",
+        "kubeconfig.conf": "    server: https://10.0.0.1:6443",
         "net-conf.json": DATA["net-conf.json"],
     }
 

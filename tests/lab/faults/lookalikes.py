@@ -45,8 +45,14 @@ LOOKALIKES: Final[dict[str, Alike]] = {
         seen="A connection fails: timed out, refused, or no route.",
         members=("sg-drops-8472", "coredns-at-zero", "selector-matches-nothing"),
     ),
-    "L5": Alike(seen="Answers are missing only now and then.", members=()),
-    "L6": Alike(seen="Traffic goes to an address that no pod has any more.", members=()),
+    "L5": Alike(
+        seen="Answers are missing only now and then.",
+        members=("bridge-nf-call-off", "hairpin-off"),
+    ),
+    "L6": Alike(
+        seen="Traffic goes to an address that no pod has any more.",
+        members=("kube-proxy-hung", "kube-proxy-rules-flushed"),
+    ),
     "L7": Alike(
         seen="Small packets cross between nodes, or connections stand, and still it hangs.",
         members=("sg-drops-8472",),

@@ -77,6 +77,7 @@ class Fault:
         settled: Whether it bites, by positive evidence.
         heal: Takes it out, also from another process, half put in or not put in at all.
         decoy: Whether this only looks like a fault: nothing may be found.
+        warns: Whether everything still works, so that it is a warning and fails nothing.
         without_url: Whether it shows without anybody saying which address should work.
     """
 
@@ -92,6 +93,7 @@ class Fault:
     settled: Callable[[Lab], bool]
     heal: Callable[[Lab], None]
     decoy: bool = False
+    warns: bool = False
     without_url: bool = True
 
     def forbids(self, code: str) -> bool:
