@@ -48,9 +48,9 @@ def _share(what: str, good: int, all_: int, least: float) -> Number:
     return Number(what, told, f"≥ {least:.0%}", bool(all_) and good >= least * all_)
 
 
-def _most(what: str, is_: float, target: float, unit: str) -> Number:
+def _most(what: str, is_: float, target: float, unit: str = "", of: str = "") -> Number:
     """A number that has to be small."""
-    return Number(what, f"{is_:g}{unit}", f"≤ {target:g}{unit}", is_ <= target)
+    return Number(what, f"{is_:g}{unit}{of}", f"≤ {target:g}{unit}", is_ <= target)
 
 
 def numbers(rows: Iterable[Row]) -> tuple[Number, ...]:
@@ -64,8 +64,8 @@ def numbers(rows: Iterable[Row]) -> tuple[Number, ...]:
     alarms = sum(bool(r.false or r.error) for r in innocent)
     found = [
         _share("root cause ranked first", sum(r.found for r in faults), len(faults), _FIRST),
-        _most("alarms in healthy labs and on decoys", alarms, 0, f" of {len(innocent)}"),
-        _most("faults with a false finding", sum(bool(r.false) for r in faults), 0, ""),
+        _most("alarms in healthy labs and on decoys", alarms, 0, of=f" of {len(innocent)}"),
+        _most("faults with a false finding", sum(bool(r.false) for r in faults), 0),
     ]
     if pairs:
         both = sum(r.found for r in pairs)
