@@ -1,6 +1,6 @@
 """What a golden is, where it lies, and what is said of its evidence today. Pure but for its files.
 
-A golden is a folder `SHAPE/FAULT` with two files: `evidence.xz`, the bundle of a run with `--url`, and
+A golden is a folder `SHAPE/FAULT`, or `SHAPE/FAULT+FAULT` for two at once, with two files: `evidence.xz`, the bundle of a run with `--url`, and
 `diagnosis.json`, what that run amounted to, without timings, to be reviewed as any other code.
 """
 
@@ -20,6 +20,7 @@ __all__ = [
     "FOLDER",
     "HEALTHY",
     "Golden",
+    "Named",
     "Stated",
     "all_goldens",
     "asked",
@@ -122,7 +123,7 @@ class Stated(msgspec.Struct, frozen=True):
     """What a run amounted to: `diagnosis.json`.
 
     Args:
-        names: The texts by which the first diagnosis is known to be the right one.
+        names: Per fault, the texts by which its diagnosis is known to be the right one.
         verdict: The run's.
         exit_code: The run's.
         targets: Which URLs are served.
@@ -133,7 +134,7 @@ class Stated(msgspec.Struct, frozen=True):
         notices: What is worth knowing and no finding.
     """
 
-    names: tuple[str, ...]
+    names: dict[str, tuple[str, ...]]
     verdict: str
     exit_code: int
     targets: tuple[_Target, ...]
@@ -226,7 +227,7 @@ def asked(bundle: Bundle, checks: tuple[Check, ...]) -> tuple[Check, ...]:
     return tuple(c for c in checks if c.id in bundle.question.checks)
 
 
-def stated_of(result: Result, names: tuple[str, ...]) -> Stated:
+def stated_of(result: Result, names: dict[str, tuple[str, ...]]) -> Stated:
     """Reduce a result to what is the same each time."""
     document = msgspec.json.decode(render_json(result), type=_Document)
     return Stated(
@@ -242,7 +243,7 @@ def stated_of(result: Result, names: tuple[str, ...]) -> Stated:
     )
 
 
-def judge(bundle: Bundle, checks: tuple[Check, ...], names: tuple[str, ...] = ()) -> Stated:
+def judge(bundle: Bundle, checks: tuple[Check, ...], names: dict[str, tuple[str, ...]]) -> Stated:
     """Say what recorded evidence amounts to today."""
     return stated_of(diagnose(bundle, asked(bundle, checks)), names)
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from doctor.contract import Check
 from doctor.engine.registry import load
-from tests.golden.store import HEALTHY, Golden, Stated, all_goldens, judge, of, pack, unpack
+from tests.golden.store import HEALTHY, Golden, Named, Stated, all_goldens, judge, of, pack, unpack
 from tests.lab import bringup
-from tests.lab.faults import FAULTS, Fault, mend, put_in
+from tests.lab.faults import FAULTS, Fault, put_in
+from tests.lab.faults.pairs import faults_of, pair_name
+from tests.lab.faults.pairs import fitting as pairs
 from tests.lab.faults.representatives import representatives
 from tests.lab.lab import Lab
 from tests.lab.patient import doctor
@@ -41,32 +43,40 @@ def wanted(shape: Shape) -> tuple[str, ...]:
     """
     few = {f.name for f in representatives(shape)}
     fitting = [f for f in FAULTS.values() if f.fits(shape)]
+    two = [p for p in pairs(shape) if shape == ARTICLE or p not in pairs(ARTICLE)]
     return (
         HEALTHY,
         *(f.name for f in fitting if shape == ARTICLE or f.name in few or not f.fits(ARTICLE)),
+        *map(pair_name, two),
     )
 
 
-def wrong(fault: Fault | None, stated: Stated) -> str:
+def wrong(name: str, stated: Stated) -> str:
     """Say what is wrong with a diagnosis; empty if nothing is.
 
     Args:
-        fault: What was put in; None for a healthy lab.
-        stated: What was said, with the texts that the first diagnosis has to have.
+        name: What was put in: a fault, two joined by `+`, or nothing in a healthy lab.
+        stated: What was said, with the texts that each diagnosis has to have.
     """
-    if fault is None or fault.decoy:
+    faults = [f for f in faults_of(name) if not f.decoy]
+    if not faults:
         clean = not stated.diagnoses and not stated.findings and stated.exit_code == 0
         return "" if clean else f"nothing is broken, and it says {list(stated.codes)}"
-    if not stated.diagnoses:
-        return "it has no diagnosis"
-    first = stated.diagnoses[0]
-    if first.code not in fault.expected:
-        return f"{first.code} is first, expected is {' or '.join(sorted(fault.expected))}"
-    if absent := [t for t in stated.names if t not in f"{first.title} {first.hop}"]:
-        return f"the first diagnosis does not name {', '.join(absent)}: {first.title}"
-    if forbidden := [c for c in stated.codes if fault.forbids(c)]:
-        return f"forbidden: {', '.join(forbidden)}"
-    return f"there are more: {', '.join(stated.codes[1:])}" if len(stated.codes) > 1 else ""
+    told = "; ".join(f"{d.code}: {d.title} ({d.hop})" for d in stated.diagnoses) or "nothing"
+    for fault in faults:
+        texts = stated.names.get(fault.name, ())
+        if not any(_names(d, fault, texts) for d in stated.diagnoses):
+            wanted_ = " or ".join(sorted(fault.expected))
+            return f"no diagnosis is {wanted_} and names {', '.join(texts)}; it says {told}"
+    if len(faults) == 1 and (forbidden := [c for c in stated.codes if faults[0].forbids(c)]):
+        return f"forbidden: {', '.join(forbidden)}; it says {told}"
+    return f"there are more than were put in: {told}" if len(stated.codes) > len(faults) else ""
+
+
+def _names(diagnosis: Named, fault: Fault, texts: Iterable[str]) -> bool:
+    """Say whether a diagnosis is about a fault."""
+    said = f"{diagnosis.title} {diagnosis.hop}"
+    return diagnosis.code in fault.expected and all(t in said for t in texts)
 
 
 def settled_in(lab: Lab, text: bytes) -> bytes:
@@ -89,20 +99,21 @@ def _run(lab: Lab) -> tuple[bytes, list[str]]:
 
 def _record(lab: Lab, name: str, checks: tuple[Check, ...]) -> str:
     """Record one golden; returns what is wrong with it, in which case it is not stored."""
-    fault = FAULTS.get(name)
-    names = fault.names(lab) if fault else ()
+    faults = faults_of(name)
+    names = {f.name: f.names(lab) for f in faults}
     try:
-        if fault:
+        for fault in faults:
             put_in(lab, fault)
         text, codes = _run(lab)
     finally:
-        if fault:
-            mend(lab, fault, HEAL_SECONDS)
+        for fault in reversed(faults):
+            fault.heal(lab)
+        lab.wait_healthy(HEAL_SECONDS)
     packed = pack(text)
     stated = judge(unpack(packed), checks, names)
     if list(stated.codes) != codes:
         return f"the run said {codes}, and its bundle says {list(stated.codes)}"
-    if not (trouble := wrong(fault, stated)):
+    if not (trouble := wrong(name, stated)):
         Golden(lab.shape.name, name).write(stated, packed)
     return trouble
 
@@ -117,9 +128,8 @@ def _lab(prefix: str) -> Lab:
 
 def _due(shape: Shape, options: argparse.Namespace) -> Iterator[str]:
     """The goldens to record in a lab of a shape."""
-    fitting = {HEALTHY, *(f.name for f in FAULTS.values() if f.fits(shape))}
     for name in options.only or wanted(shape):
-        if name not in fitting:
+        if not all(f.fits(shape) for f in faults_of(name)):
             _tell(f"{name}: does not fit the shape {shape.name}")
         elif not options.missing or not any(g.shape == shape.name for g in of(name)):
             yield name
@@ -149,7 +159,7 @@ def _judge_all(only: Iterable[str]) -> int:
             continue
         before = golden.text
         stated = judge(golden.bundle(), checks, golden.stated().names)
-        if trouble := wrong(FAULTS.get(golden.fault), stated):
+        if trouble := wrong(golden.fault, stated):
             _tell(f"{golden.id}: {trouble}")
             bad += 1
         elif stated.dump() != before:
@@ -158,10 +168,11 @@ def _judge_all(only: Iterable[str]) -> int:
     return bad
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _listed(text: str) -> tuple[str, ...]:
     """Read a comma-separated list of goldens."""
     found = tuple(filter(None, text.split(",")))
-    if unknown := [n for n in found if n not in FAULTS and n != HEALTHY]:
+    parts = [p for name in found for p in name.split("+")]
+    if unknown := [p for p in parts if p not in FAULTS and p != HEALTHY]:
         msg = f"no fault is called {', '.join(unknown)}"
         raise argparse.ArgumentTypeError(msg)
     return found
@@ -173,7 +184,7 @@ def main() -> None:
     parser.add_argument(
         "--prefix", default=PREFIX, help="the lab to use; its shape is the goldens'"
     )
-    parser.add_argument("--only", type=_names, default=(), metavar="A,B", help="only these")
+    parser.add_argument("--only", type=_listed, default=(), metavar="A,B", help="only these")
     parser.add_argument("--missing", action="store_true", help="only those that are not there")
     parser.add_argument("--judge", action="store_true", help="judge recorded evidence: no lab")
     parser.add_argument("--list", action="store_true", help="only list what each shape is to have")

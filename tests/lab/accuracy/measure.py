@@ -8,23 +8,19 @@ import msgspec
 
 from tests.lab import bringup
 from tests.lab.accuracy.row import HEALTHY, Row, extra, rank
-from tests.lab.faults import FAULTS, Fault, put_in
+from tests.lab.faults import Fault, put_in
+from tests.lab.faults.pairs import faults_of
 from tests.lab.lab import Lab
 from tests.lab.patient import Said, examine
 from tests.lab.remedy.run import heal_as_printed, leaving_nothing
 from tests.lab.shell import LabError
 
-__all__ = ["Bench", "faults_of"]
+__all__ = ["Bench"]
 
 MEND_SECONDS: Final = 180
 """How long the lab may take to recover, beside other work of the machine."""
 
 _KEPT: Final = 2000
-
-
-def faults_of(name: str) -> tuple[Fault, ...]:
-    """The faults that the name of a row speaks of."""
-    return () if name == HEALTHY else tuple(FAULTS[n] for n in name.split("+"))
 
 
 def _timed(lab: Lab, *arguments: str) -> tuple[Said, float]:

@@ -10,7 +10,7 @@ from typing import Final
 from tests.lab.faults import FAULTS, Fault
 from tests.lab.shape import Shape
 
-__all__ = ["PAIRS", "fitting", "pair_name"]
+__all__ = ["PAIRS", "both", "faults_of", "fitting", "pair_name"]
 
 PAIRS: Final[tuple[tuple[str, str], ...]] = (
     ("host-header-lost", "coredns-at-zero"),
@@ -46,6 +46,11 @@ PAIRS: Final[tuple[tuple[str, str], ...]] = (
 def pair_name(pair: tuple[str, str]) -> str:
     """What a pair is called in a report."""
     return "+".join(pair)
+
+
+def faults_of(name: str) -> tuple[Fault, ...]:
+    """The faults that a name speaks of: one, two joined by `+`, or none, as of a healthy lab."""
+    return tuple(FAULTS[part] for part in name.split("+") if part in FAULTS)
 
 
 def both(pair: tuple[str, str]) -> tuple[Fault, Fault]:
