@@ -37,7 +37,7 @@ def narrow(
 def unexplained(
     diagnoses: Iterable[Diagnosis], observations: Iterable[Observation]
 ) -> tuple[str, ...]:
-    """Describe failed flows that share a hop and that no diagnosis accounts for.
+    """Describe failed flows that no diagnosis accounts for: of one hop, or of none on their path.
 
     Args:
         diagnoses: All that was found.
@@ -45,15 +45,21 @@ def unexplained(
     """
     found = tuple(diagnoses)
     cited = {i for d in found for f in _findings(d) for i in (*f.evidence, *f.flows)}
-    parts = explain(Evidence(tuple(observations)), priors=_priors(found))
-    return tuple(
+    evidence = Evidence(tuple(observations))
+    parts = [p for p in explain(evidence, priors=_priors(found)) if cited.isdisjoint(p.flows)]
+    told = [
         f"Not explained: {len(part.flows)} probes stayed unanswered that all cross "
         f"{part.suspects[0].hop} ({part.flows[0]})"
         for part in parts
-        if len(part.flows) >= _MANY
-        and cited.isdisjoint(part.flows)
-        and not any(_about(d, part) for d in found)
-    )
+        if len(part.flows) >= _MANY and not any(_about(d, part) for d in found)
+    ]
+    odd = [o.flow.id for o in evidence.failed if not evidence.accused(o) and o.flow.id not in cited]
+    if len(odd) >= _MANY:
+        told.append(
+            f"Not explained: {len(odd)} probes stayed unanswered although every hop that they were "
+            f"predicted to cross lets others pass ({odd[0]})"
+        )
+    return tuple(told)
 
 
 def _findings(diagnosis: Diagnosis) -> Iterator[Finding]:

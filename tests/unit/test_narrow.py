@@ -112,5 +112,15 @@ def test_failures_that_nothing_explains_are_told() -> None:
     assert unexplained([symptom("CITED", "service:x/y", "l0", "l1", "l2")], lost) == ()
 
 
+def test_failures_that_contradict_the_predicted_path_are_told() -> None:
+    """Each hop of the path lets others pass: what loses them is not on it."""
+    passes = [seen("ok", f"{FORWARD} {A_TO_B}", None)]
+    lost = [seen("l1", FORWARD), seen("l2", f"{FORWARD} {A_TO_B}")]
+    (told,) = unexplained([], [*passes, *lost])
+    assert told.startswith("Not explained: 2 probes stayed unanswered although every hop")
+    assert unexplained([], [*passes, *lost[:1]]) == ()
+    assert unexplained([symptom("CITED", "service:x/y", "l1", "l2")], [*passes, *lost]) == ()
+
+
 def test_a_healthy_run_stays_as_it_is() -> None:
     assert narrow([], [seen("ok", FORWARD, None)]) == ()
