@@ -46,6 +46,7 @@ def _evidence(id_: str, path: Path) -> str:
     try:
         result = diagnose(bundle, tuple(c for c in load() if not asked or c.id in asked))
         cited = frozenset(e for c in result.checks for f in c.findings for e in f.evidence)
+        cited |= frozenset(e for d in result.diagnoses for e in d.against)
         tables = Tables(bundle)
         found = look_up(tables, id_, cited=id_ in cited)
         if found is not None:

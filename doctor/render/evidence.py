@@ -60,8 +60,10 @@ def _log(record: LogRecord) -> Iterator[str]:
 
 
 def _cited(id_: str, diagnoses: Sequence[Diagnosis]) -> Iterator[str]:
-    """Say which diagnoses and which of their echoes cite it."""
+    """Say which diagnoses and which of their echoes cite it, for or against."""
     for diagnosis in diagnoses:
+        if id_ in diagnosis.against:
+            yield f"  speaks against {diagnosis.id}: {inert(diagnosis.finding.code.name)}"
         own = (diagnosis.check, diagnosis.finding)
         for check, finding in (own, *diagnosis.explains):
             if id_ in finding.evidence:

@@ -58,7 +58,14 @@ class Remedy(msgspec.Struct, frozen=True):
     verify: str
 
 
-class Named(msgspec.Struct, frozen=True):
+class Rival(msgspec.Struct, frozen=True):
+    """Another hop that would explain the same."""
+
+    hop: str
+    decided_by: str
+
+
+class Named(msgspec.Struct, frozen=True, omit_defaults=True):
     """A diagnosis."""
 
     code: str
@@ -71,6 +78,8 @@ class Named(msgspec.Struct, frozen=True):
     explains: tuple[Explained, ...]
     remediation: tuple[Remedy, ...]
     falsifier: str
+    against: tuple[str, ...] = ()
+    rivals: tuple[Rival, ...] = ()
 
 
 class _Found(msgspec.Struct, frozen=True):

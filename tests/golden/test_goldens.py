@@ -71,6 +71,7 @@ def test_every_proof_leads_to_what_was_seen(golden: Golden) -> None:
     bundle, result = judged(golden)
     tables = Tables(bundle)
     cited = {e for c in result.checks for f in c.findings for e in f.evidence}
+    cited |= {e for d in result.diagnoses for e in d.against}
     shown: dict[str, Found] = {}
     for one in cited:
         found = look_up(tables, one, cited=True)
