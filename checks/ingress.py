@@ -465,7 +465,10 @@ def _down(item: IngressController, backends: Backends | None) -> Finding:
             *(f"api:services/{key}" for key in item.services),
         )
         or (f"api:deployments/{item.key}",),
-        consequence_of=(*services, *_places(item.pods, HopKind.FLANNEL, HopKind.NODE)),
+        consequence_of=(
+            *services,
+            *_places(item.pods, HopKind.FLANNEL, HopKind.NODE, HopKind.POD_NETWORK),
+        ),
         remediation=(
             _mend(
                 f"Bring {item.name} back",

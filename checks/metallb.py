@@ -386,7 +386,7 @@ def _controller_down(table: LoadBalancers, pending: list[Service]) -> Finding:
         severity=Severity.FAIL if pending else Severity.WARN,
         confidence=Confidence.CERTAIN if table.controllers else Confidence.LIKELY,
         consequence_of=(
-            *_places(table.controller, HopKind.FLANNEL, HopKind.NODE),
+            *_places(table.controller, HopKind.FLANNEL, HopKind.NODE, HopKind.POD_NETWORK),
             *(Hop(HopKind.SERVICE, f"{table.namespace}/{name}") for name in webhooks),
         ),
         remediation=(

@@ -3,18 +3,25 @@
 from collections.abc import Iterator
 
 from doctor.contract import check
-from doctor.model.evidence import Nodes
+from doctor.model.evidence import Flannel, Nodes
 from doctor.model.finding import Code, Finding, Remediation, Risk
 from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Condition, Node
 from doctor.model.link import Link
 
-__all__ = ["CHECKS", "NODE_NOT_READY", "ready"]
+__all__ = ["CHECKS", "NODE_NETWORK_UNAVAILABLE", "NODE_NOT_READY", "network_available", "ready"]
 
 NODE_NOT_READY = Code(
     "NODE_NOT_READY",
     Link.NODE,
     "The kubelet of a node, or the control plane for want of its reports, says it is not ready.",
+)
+
+
+NODE_NETWORK_UNAVAILABLE = Code(
+    "NODE_NETWORK_UNAVAILABLE",
+    Link.NODE,
+    "A node has the condition NetworkUnavailable: it is kept free of new pods and announces nothing.",
 )
 
 
@@ -74,4 +81,65 @@ def _not_ready(node: Node, condition: Condition, *, waits: bool) -> Finding:
     )
 
 
-CHECKS = (ready,)
+@check(
+    id="node.network-available",
+    title="Every Linux node says that its network is available",
+    codes=(NODE_NETWORK_UNAVAILABLE,),
+)
+def network_available(nodes: Nodes, flannel: Flannel | None) -> Iterator[Finding]:
+    """Every Linux node says that its network is available.
+
+    What it looks at:
+        The NetworkUnavailable condition of every Linux node.
+
+    Why it matters:
+        Where it is True, the node is tainted: no pod is scheduled there that does not tolerate it,
+        MetalLB announces nothing from there, and load balancers leave the node out.
+
+    What proves it:
+        The condition is True. It is flannel's to clear, once, when it starts.
+
+    Look-alikes:
+        A node where flannel does not run: explained by that. A node that is not ready, or that was
+        cordoned, has other conditions and taints.
+
+    Remediation:
+        Start flannel's pod on the node again, which clears the condition.
+
+    Sources:
+        Kubernetes documentation, "Node Status" and "Taints and Tolerations"; MetalLB
+        documentation, "Troubleshooting".
+    """
+    for node in nodes.items:
+        for condition in node.status.conditions or ():
+            if node.linux and condition.type == "NetworkUnavailable" and condition.status == "True":
+                yield _unavailable(node, condition, flannel)
+
+
+def _unavailable(node: Node, condition: Condition, flannel: Flannel | None) -> Finding:
+    """Say that a node's network is said to be unavailable."""
+    why = " ".join((condition.message or condition.reason or "no reason is given").split())[:160]
+    pod = flannel.on(node.name) if flannel else None
+    look = f"kubectl get pods -A -o wide --field-selector spec.nodeName={node.name}"
+    again = f"kubectl -n {pod.namespace} delete pod {pod.name}" if pod else look
+    turned = "kubectl wait --for=condition=NetworkUnavailable=False --timeout=90s node"
+    return Finding(
+        code=NODE_NETWORK_UNAVAILABLE,
+        title=f"Node {node.name} has the condition NetworkUnavailable ({why.rstrip('. ')}): no new "
+        "pod is scheduled there, and MetalLB announces nothing from it",
+        hop=Hop(HopKind.NODE, node.name),
+        evidence=(f"api:nodes/{node.name}",),
+        consequence_of=(Hop(HopKind.FLANNEL, node.name),),
+        remediation=(
+            Remediation(
+                title=f"Start the network's pod on {node.name} again, which clears the condition",
+                commands=(again, f"{turned} {node.name}"),
+                risk=Risk.SAFE,
+                verify="wwwm-doctor check node",
+            ),
+        ),
+        falsifier=f"The NetworkUnavailable condition of {node.name} is False, or absent",
+    )
+
+
+CHECKS = (ready, network_available)

@@ -15,6 +15,7 @@ __all__ = [
     "OVERLAY_PATH_BROKEN",
     "OVERLAY_PORT_IN_USE",
     "OVERLAY_PORT_MISMATCH",
+    "OVERLAY_PUBLIC_IP_STALE",
     "OVERLAY_PUBLIC_IP_WRONG",
     "OVERLAY_ROUTED_FILTERED",
     "OVERLAY_ROUTE_MISSING",
@@ -44,6 +45,10 @@ OVERLAY_HOST_FIREWALL = _code(
     "OVERLAY_HOST_FIREWALL", "A firewall rule on a node drops VXLAN's UDP port."
 )
 OVERLAY_DEVICE_BROKEN = _code("OVERLAY_DEVICE_BROKEN", "A node's VXLAN device is missing or down.")
+OVERLAY_PUBLIC_IP_STALE = _code(
+    "OVERLAY_PUBLIC_IP_STALE",
+    "The address that flannel published for a node is one that the node has no more.",
+)
 OVERLAY_PUBLIC_IP_WRONG = _code(
     "OVERLAY_PUBLIC_IP_WRONG", "Flannel told the other nodes an address at which a node is not."
 )

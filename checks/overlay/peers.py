@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from checks.overlay.codes import (
     OVERLAY_FDB_WRONG,
     OVERLAY_NEIGHBOUR_WRONG,
+    OVERLAY_PUBLIC_IP_STALE,
     OVERLAY_PUBLIC_IP_WRONG,
     OVERLAY_ROUTE_MISSING,
     OVERLAY_ROUTE_SHADOWED,
@@ -142,10 +143,18 @@ def address_fault(world: World, at: str, _: str) -> Fault | None:
     own = {a.partition("/")[0] for link in links for a in link.addresses}
     if said in own and len(shared) == 1:
         return None
+    # one that nobody told flannel to publish, and that the node has no more
+    former = (
+        bool(own)
+        and said not in own
+        and len(shared) == 1
+        and not node.annotations.get(f"{PUBLIC_IP}-overwrite")
+    )
     return Fault(
-        OVERLAY_PUBLIC_IP_WRONG,
-        f"Flannel told the other nodes to reach node {at} at {said}, but its address is "
-        f"{node.address}",
+        OVERLAY_PUBLIC_IP_STALE if former else OVERLAY_PUBLIC_IP_WRONG,
+        f"Flannel told the other nodes to reach node {at} at {said}, "
+        + ("which no interface of it has any more: " if former else "but ")
+        + f"its address is {node.address}",
         (f"api:nodes/{at}", *((read.evidence,) if read else ())),
         Remediation(
             f"Let flannel on {at} publish the node's own address",

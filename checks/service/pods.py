@@ -54,7 +54,7 @@ def not_started(backend: Backend, pods: tuple[Pod, ...]) -> Finding:
         ),
         hop=Hop(HopKind.SERVICE, backend.key),
         evidence=pod_ids(backend, pods),
-        consequence_of=_places(pods, HopKind.FLANNEL, HopKind.NODE),
+        consequence_of=_places(pods, HopKind.FLANNEL, HopKind.NODE, HopKind.POD_NETWORK),
         remediation=(look(backend, pods, "Mend what keeps the pods from starting", logs=False),),
         falsifier=f"a pod of {backend.key} runs",
     )
@@ -74,7 +74,7 @@ def crashing(backend: Backend, pods: tuple[Pod, ...], egress: EgressFlows | None
         hop=Hop(HopKind.SERVICE, backend.key),
         evidence=(*pod_ids(backend, pods), *failed),
         flows=failed,
-        consequence_of=(*_dependencies(pods), *_places(pods, HopKind.NODE)),
+        consequence_of=(*_dependencies(pods), *_places(pods, HopKind.NODE, HopKind.POD_NETWORK)),
         remediation=(look(backend, pods, "Read why the pods end, and mend that"),),
         falsifier=f"a pod of {backend.key} runs on and becomes ready",
     )
@@ -101,7 +101,7 @@ def not_ready(
         evidence=(*pod_ids(backend, pods), *ids(asked), *(() if silent else failed)),
         confidence=confidence,
         flows=failed,
-        consequence_of=(*_dependencies(pods), *_places(pods, HopKind.NODE)),
+        consequence_of=(*_dependencies(pods), *_places(pods, HopKind.NODE, HopKind.POD_NETWORK)),
         remediation=(look(backend, pods, "Read why the application is not ready, and mend that"),),
         falsifier=f"a pod of {backend.key} answers its readiness probe and becomes Ready",
     )

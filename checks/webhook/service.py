@@ -254,7 +254,7 @@ def _no_endpoints(called: _Called, others: Backends | None) -> Finding:
     """Say that nobody is there to answer, and why."""
     backend = called.backend
     alive = _alive(backend)
-    kinds = (HopKind.FLANNEL, HopKind.NODE)
+    kinds = (HopKind.FLANNEL, HopKind.NODE, HopKind.POD_NETWORK)
     nodes = sorted({p.node for p in alive if not p.ready} - {""})
     return Finding(
         code=WEBHOOK_NO_ENDPOINTS,

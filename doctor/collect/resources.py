@@ -102,7 +102,7 @@ _ANNOTATIONS = (
 )
 _ARGUMENTS = re.compile(
     r"--(controller-class|ingress-class|lb-class|watch-ingress-without-class"
-    r"|providers\.kubernetesingress(\.ingressclass)?|iface|ip-masq)\b",
+    r"|providers\.kubernetesingress(\.ingressclass)?|iface|ip-masq|cluster-cidr|allocate-node-cidrs|node-cidr-mask-size)\b",
     re.IGNORECASE,
 )
 _DATA_KEYS = ("net-conf.json", "Corefile", "config.conf", "kubeconfig.conf")
@@ -199,8 +199,9 @@ def _lines(key: str, text: str) -> str:
 
 def _harmless(container: Container) -> Container:
     """Drop arguments that are not read: a password may be among them."""
-    kept = tuple(a for a in container.args or () if _ARGUMENTS.match(a))
-    return msgspec.structs.replace(container, args=kept, command=(container.command or ())[:1])
+    program, *more = container.command or ("",)
+    kept = tuple(a for a in (*more, *(container.args or ())) if _ARGUMENTS.match(a))
+    return msgspec.structs.replace(container, args=kept, command=(program,) if program else ())
 
 
 def _template(template: PodTemplate) -> PodTemplate:

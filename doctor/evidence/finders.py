@@ -7,13 +7,14 @@ import msgspec
 from doctor.evidence.world import World, matches
 from doctor.model.evidence import IngressController
 from doctor.model.kube import Container, DaemonSet, Deployment, IngressClass, Pod, Service
-from doctor.parse.flannel_conf import NetConf, parse_net_conf
+from doctor.parse.flannel_conf import NetConf, net_conf_problem, parse_net_conf
 
 __all__ = [
     "CONFIGMAPS",
     "config_keys",
     "coredns_service",
     "flannel_conf",
+    "flannel_conf_problem",
     "flannel_config_keys",
     "flannel_daemonsets",
     "ingress_controllers",
@@ -86,6 +87,18 @@ def flannel_conf(world: World) -> tuple[str, NetConf | None]:
         if text is not None:
             return key, parse_net_conf(text)
     return "", _annotated_conf(world)
+
+
+def flannel_conf_problem(world: World) -> str:
+    """Say why flannel cannot read its net-conf.json; empty where it can, or where none was seen."""
+    for key in flannel_config_keys(world):
+        found = world.configmap(key)
+        text = (found.data or {}).get("net-conf.json") if found else None
+        if text is not None:
+            return net_conf_problem(text)
+        if found is not None:
+            return "it has no key net-conf.json"
+    return ""
 
 
 def _annotated_conf(world: World) -> NetConf | None:

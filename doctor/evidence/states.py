@@ -5,11 +5,18 @@ from collections import defaultdict
 from doctor.evidence.finders import (
     coredns_service,
     flannel_conf,
+    flannel_conf_problem,
     flannel_daemonsets,
     ingress_controllers,
     metallb_controllers,
     pods_of_image,
     speakers,
+)
+from doctor.evidence.pod_network import (
+    addressed_pods,
+    assigner_arguments,
+    stuck_pods,
+    unassigned_nodes,
 )
 from doctor.evidence.world import World
 from doctor.model.evidence import (
@@ -104,6 +111,11 @@ def flannel(world: World) -> Flannel:
         config=key,
         network=conf.network if conf else "",
         events=tuple(e for e in world.warnings if e.reason == _SANDBOX),
+        problem=flannel_conf_problem(world),
+        stuck=stuck_pods(world),
+        addressed=addressed_pods(world),
+        unassigned=unassigned_nodes(world),
+        assigner=assigner_arguments(world),
     )
 
 

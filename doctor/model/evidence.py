@@ -53,10 +53,12 @@ __all__ = [
     "NodeNetworks",
     "Nodes",
     "Pings",
+    "PodAddress",
     "ProbePod",
     "ProbePods",
     "Proxy",
     "ServiceIpFlows",
+    "StuckPod",
     "TargetFlows",
     "VipFlows",
     "WebhookBackend",
@@ -210,6 +212,30 @@ class ProbePods(Evidence, frozen=True, kw_only=True):
         return next((p for p in self.items if p.node == node and p.reason), None)
 
 
+class PodAddress(msgspec.Struct, frozen=True):
+    """A pod with an address of the pod network, and the node that it runs on."""
+
+    pod: str
+    node: str
+    address: str
+
+
+class StuckPod(msgspec.Struct, frozen=True):
+    """A pod that has no network now, and what the kubelet said of it last.
+
+    Args:
+        pod: ``namespace/name``.
+        node: The node that it is bound to.
+        message: Of the event that says why its sandbox could not be made.
+        evidence: Id of that event.
+    """
+
+    pod: str
+    node: str
+    message: str
+    evidence: str
+
+
 class Flannel(Evidence, frozen=True, kw_only=True):
     """Flannel, as its objects describe it.
 
@@ -221,6 +247,11 @@ class Flannel(Evidence, frozen=True, kw_only=True):
         config: ``namespace/name`` of the ConfigMap that says so.
         network: The pod network of net-conf.json.
         events: Events of pods that could not get a network.
+        problem: Why net-conf.json cannot be read; empty where it can, or was not seen.
+        stuck: Pods that have no network now.
+        addressed: Pods with an address that is not their node's.
+        unassigned: Names of nodes for which no podCIDR was left, as events say.
+        assigner: Arguments of the controller manager that are about podCIDRs.
     """
 
     daemonsets: tuple[DaemonSet, ...] = ()
@@ -230,6 +261,11 @@ class Flannel(Evidence, frozen=True, kw_only=True):
     config: str = ""
     network: str = ""
     events: tuple[Event, ...] = ()
+    problem: str = ""
+    stuck: tuple[StuckPod, ...] = ()
+    addressed: tuple[PodAddress, ...] = ()
+    unassigned: frozenset[str] = frozenset()
+    assigner: tuple[str, ...] = ()
 
     def on(self, node: str) -> Pod | None:
         """Return flannel's pod on a node."""

@@ -265,6 +265,7 @@ class PodSpec(KubeObject, frozen=True):
 
     node_name: str = ""
     host_network: bool = False
+    service_account_name: str = ""
     containers: tuple[Container, ...] = ()
     tolerations: tuple[Toleration, ...] | None = None
 

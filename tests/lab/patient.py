@@ -107,3 +107,11 @@ def examine_both_ways(lab: Lab, *arguments: str) -> tuple[Said, Said]:
         told = pool.submit(examine, lab, "--url", f"{lab.site_url}/", *arguments)
         untold = pool.submit(examine, lab)
         return told.result(), untold.result()
+
+
+def examine_fault(lab: Lab, *, once: bool) -> tuple[Said, Said]:
+    """Run it both ways; only with the URL where a fault is gone after one run."""
+    if once:
+        told = examine(lab, "--url", f"{lab.site_url}/")
+        return told, told
+    return examine_both_ways(lab)

@@ -13,7 +13,7 @@ from tests.lab import bringup
 from tests.lab.faults import FAULTS, Fault, mend, put_in
 from tests.lab.faults.representatives import representatives
 from tests.lab.lab import Lab
-from tests.lab.patient import Said, examine_both_ways
+from tests.lab.patient import Said, examine_both_ways, examine_fault
 from tests.lab.remedy.run import Outcome, heal_as_printed, leaving_nothing
 from tests.lab.shape import ARTICLE, SHAPES
 from tests.lab.shell import LabError
@@ -44,7 +44,7 @@ def broken(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Broken]:
     fault: Fault = request.param
     try:
         put_in(lab, fault)
-        told, untold = examine_both_ways(lab)
+        told, untold = examine_fault(lab, once=fault.fleeting)
         yield Broken(fault=fault, told=told, untold=untold)
     finally:
         try:

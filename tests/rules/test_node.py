@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
-from checks.node import ready
-from doctor.model.kube import NodeInfo, NodeSpec
-from tests.rules.factories import ONE, findings, node, nodes, said
+from checks.node import network_available, ready
+from doctor.model.evidence import Flannel, Nodes
+from doctor.model.kube import Condition, NodeInfo, NodeSpec
+from tests.rules.factories import ONE, findings, flannel, node, nodes, said
 
 SILENT = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
 NO_CNI = (
@@ -41,3 +42,30 @@ def test_decoys() -> None:
         msgspec.structs.replace(windows, status=unreported),
     ):
         assert findings(ready, nodes(item)) == []
+
+
+def unavailable(status: str, os: str = "") -> Nodes:
+    """Make nodes of which one says something about its network."""
+    one = node(ONE)
+    told = Condition("NetworkUnavailable", status, "NoRouteCreated", "RouteController is slow.")
+    conditions = (*(one.status.conditions or ()), told)
+    info = NodeInfo(os)
+    new = msgspec.structs.replace(one.status, conditions=conditions, node_info=info)
+    return nodes(msgspec.structs.replace(one, status=new))
+
+
+@pytest.mark.parametrize("what", [flannel(), flannel(without=[ONE]), None])
+def test_a_node_whose_network_is_not_available(what: Flannel | None) -> None:
+    (found,) = findings(network_available, unavailable("True"), what)
+    assert said([found]) == {("NODE_NETWORK_UNAVAILABLE", f"node:{ONE}")}
+    assert "RouteController is slow)" in found.title
+    assert [str(h) for h in found.consequence_of] == [f"flannel:{ONE}"]
+    again = what is not None and what.on(ONE) is not None
+    assert ("delete pod" in found.remediation[0].commands[0]) is again
+
+
+def test_networks_that_are_available() -> None:
+    for table in (nodes(), unavailable("False"), unavailable("True", "windows")):
+        assert findings(network_available, table, flannel()) == []
+    silent = nodes(node(ONE, *SILENT))
+    assert findings(network_available, silent, flannel()) == []

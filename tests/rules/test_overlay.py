@@ -318,7 +318,11 @@ def test_a_rejecting_rule_is_told_by_its_answer(failure: Failure) -> None:
 @pytest.mark.parametrize(
     ("changed", "code"),
     [
-        ([node(ONE, public_ip="10.0.2.15")], "OVERLAY_PUBLIC_IP_WRONG"),
+        ([node(ONE, public_ip="10.0.2.15")], "OVERLAY_PUBLIC_IP_STALE"),
+        (
+            [node(ONE, public_ip="10.0.2.15", public_ip_overwrite="10.0.2.15")],
+            "OVERLAY_PUBLIC_IP_WRONG",
+        ),
         ([node(ONE, public_ip=ADDRESSES[ONE])], UDP),
         (
             [node(ONE, backend_data='{"VNI":1,"VtepMAC":"aa:00:00:00:00:99"}')],

@@ -114,7 +114,12 @@ def test_objects(case: Case) -> None:
 def test_what_explains_is_narrow() -> None:
     webhooks = only(called(backend(STUCK, of=SVC, ready=False)))[0]
     hops = {str(h) for h in next(endpoints.judge(webhooks, SHARED)).consequence_of}
-    assert hops == {f"flannel:{W1}", f"node:{W1}", "service:policy/front"}
+    assert hops == {
+        f"flannel:{W1}",
+        f"node:{W1}",
+        f"pod-network:{W1}",
+        "service:policy/front",
+    }
 
 
 @pytest.mark.parametrize(

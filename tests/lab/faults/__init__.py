@@ -3,9 +3,12 @@
 from typing import Final
 
 from tests.lab.faults import (
+    bridge,
+    cni,
     dns,
     egress,
     flannel,
+    flanneld,
     host_proxy,
     ingress,
     kube_proxy,
@@ -14,6 +17,8 @@ from tests.lab.faults import (
     metallb,
     node,
     overlay,
+    public_ip,
+    registration,
     service,
     service_ports,
     webhook,
@@ -26,7 +31,12 @@ __all__ = ["FAULTS", "Fault", "Link", "mend", "put_in"]
 _LINKS: Final = (
     node,
     flannel,
+    cni,
+    bridge,
+    flanneld,
+    registration,
     overlay,
+    public_ip,
     dns,
     webhook,
     kube_proxy,

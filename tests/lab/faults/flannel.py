@@ -6,9 +6,9 @@ from tests.lab.faults.daemons import keep_off, present
 from tests.lab.faults.model import Fault, all_but, has_workers, no_names
 from tests.lab.faults.objects import Ref, listed, restore
 from tests.lab.faults.pods import Pod, app_pods, delete, sandbox_failures
-from tests.lab.faults.scheduling import cordoned, uncordon
+from tests.lab.faults.scheduling import uncordon
+from tests.lab.faults.stuck import last_node, lure, stuck
 from tests.lab.lab import Lab
-from tests.lab.node import Node
 from tests.lab.shell import poll
 
 NOT_ON_NODE: Final = "flannel-not-on-node"
@@ -16,45 +16,25 @@ OLD_EVENT: Final = "decoy-old-subnet-env"
 SUBNET: Final = "/run/flannel/subnet.env"
 
 
-def _last(lab: Lab) -> Node:
-    return list(lab.nodes.values())[-1]
-
-
-def _daemons(lab: Lab) -> Ref:
+def daemons(lab: Lab) -> Ref:
     namespace = lab.shape.flannel_namespace
     name = listed(lab, "daemonset", namespace)[0]["metadata"]["name"]
     return Ref(kind="daemonset", name=name, namespace=namespace)
 
 
-def _stuck(lab: Lab) -> list[Pod]:
-    """The site's pods on the node that wait for a network."""
-    pods = app_pods(lab)
-    return [pod for pod in pods if pod.node == _last(lab).fqdn and not pod.ready]
-
-
-def _lure(lab: Lab, fault: str) -> None:
-    """Have a new pod of the site put on the node."""
-    others = [n for n in lab.nodes.values() if not n.control_plane and n != _last(lab)]
-    pods = app_pods(lab)
-    there = [pod for pod in pods if pod.node == _last(lab).fqdn]
-    with cordoned(lab, fault, others):
-        delete(lab, there or pods[:1])
-        poll(lambda: _stuck(lab), seconds=30, what="a pod without a network")
-
-
 def _break(lab: Lab, fault: str) -> None:
-    node = _last(lab)
-    keep_off(lab, fault, _daemons(lab), node)
+    node = last_node(lab)
+    keep_off(lab, fault, daemons(lab), node)
     node.run("rm", "-f", SUBNET)
-    if not _stuck(lab):
-        _lure(lab, fault)
+    if not stuck(lab):
+        lure(lab, fault)
 
 
 def _settled(lab: Lab) -> bool:
-    node = _last(lab)
+    node = last_node(lab)
     missing = node.run("test", "-e", SUBNET, check=False).returncode != 0
-    told = any(SUBNET in said for pod in _stuck(lab) for said in sandbox_failures(lab, pod))
-    return missing and told and not present(lab, _daemons(lab), node)
+    told = any(SUBNET in said for pod in stuck(lab) for said in sandbox_failures(lab, pod))
+    return missing and told and not present(lab, daemons(lab), node)
 
 
 def _inject(lab: Lab) -> None:
@@ -65,9 +45,9 @@ def _await_subnet(lab: Lab) -> None:
     written = ("test", "-s", SUBNET)
 
     def there() -> bool:
-        return _last(lab).run(*written, check=False).returncode == 0
+        return last_node(lab).run(*written, check=False).returncode == 0
 
-    poll(there, seconds=60, what=f"{SUBNET} on {_last(lab).name}")
+    poll(there, seconds=60, what=f"{SUBNET} on {last_node(lab).name}")
 
 
 def _heal(lab: Lab) -> None:
@@ -75,7 +55,7 @@ def _heal(lab: Lab) -> None:
     restore(lab, NOT_ON_NODE)
     _await_subnet(lab)
     # the kubelet would try their sandboxes again, but in its own time
-    delete(lab, _stuck(lab))
+    delete(lab, stuck(lab))
 
 
 def _witness(lab: Lab) -> list[Pod]:
@@ -94,7 +74,7 @@ def _inject_old(lab: Lab) -> None:
 
 
 def _settled_old(lab: Lab) -> bool:
-    return bool(_witness(lab)) and not _stuck(lab) and lab.healthy() is None
+    return bool(_witness(lab)) and not stuck(lab) and lab.healthy() is None
 
 
 def _heal_old(lab: Lab) -> None:
@@ -116,7 +96,7 @@ FAULTS: Final = (
             " want of /run/flannel/subnet.env."
         ),
         expected=frozenset({"FLANNEL_NOT_ON_NODE"}),
-        names=lambda lab: (_last(lab).fqdn,),
+        names=lambda lab: (last_node(lab).fqdn,),
         forbidden=all_but("FLANNEL_"),
         lookalikes=("decoy-old-subnet-env", "sg-drops-8472", "app-unready", "db-port-closed"),
         fits=has_workers,

@@ -60,7 +60,19 @@ LOOKALIKES: Final[dict[str, Alike]] = {
     "L16": Alike(seen="Names outside of the cluster do not resolve.", members=()),
     "L17": Alike(
         seen="/run/flannel/subnet.env is missing on a node.",
-        members=("flannel-not-on-node",),
+        members=(
+            "flannel-not-on-node",
+            "cni-subnet-env-missing",
+            "flannel-podcidr-unassigned",
+            "flannel-podcidr-exhausted",
+            "flannel-rbac-denied",
+            "flannel-netconf-malformed",
+            "flannel-br-netfilter-missing",
+            "cni-stale-conflist",
+        ),
     ),
-    "L18": Alike(seen="Pods have addresses twice, or ones that nobody reaches.", members=()),
+    "L18": Alike(
+        seen="Pods have addresses twice, or ones that nobody reaches.",
+        members=("cni-stale-conflist", "podcidr-duplicate"),
+    ),
 }

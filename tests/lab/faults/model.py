@@ -24,6 +24,7 @@ Link = Literal[
 
 _FAMILIES: Final = (
     "FLANNEL_",
+    "CNI_",
     "OVERLAY_",
     "DNS_",
     "WEBHOOK_",
@@ -79,6 +80,8 @@ class Fault:
         decoy: Whether this only looks like a fault: nothing may be found.
         warns: Whether everything still works, so that it is a warning and fails nothing.
         without_url: Whether it shows without anybody saying which address should work.
+        fleeting: Whether a new pod on the node mends it: the doctor starts one, so that only one
+            run sees it.
     """
 
     name: str
@@ -95,6 +98,7 @@ class Fault:
     decoy: bool = False
     warns: bool = False
     without_url: bool = True
+    fleeting: bool = False
 
     def forbids(self, code: str) -> bool:
         """Whether a diagnosis with this code is a false one."""

@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from tests.lab.faults.model import Fault, has_workers, no_names
+from tests.lab.faults.model import Fault, all_but, has_workers, no_names
 from tests.lab.faults.objects import listed
 from tests.lab.faults.pods import app_pods, delete
 from tests.lab.lab import Lab
@@ -12,6 +12,7 @@ from tests.lab.shell import poll
 
 WERE_UNREACHABLE: Final = "decoy-workers-were-unreachable"
 UNTOLERATED: Final = "untolerated taint"
+UNAVAILABLE: Final = "node-networkunavailable"
 TAINT: Final = "node.kubernetes.io/unreachable"
 KUBELET: Final = "kubelet"
 # the controller manager waits 50 s for a node's word before it gives it up
@@ -65,7 +66,41 @@ def _heal(lab: Lab) -> None:
     lab.kubectl("delete", "events", *told)
 
 
+def _last(lab: Lab) -> Node:
+    return list(lab.nodes.values())[-1]
+
+
+def _condition(lab: Lab) -> str:
+    path = 'jsonpath={.status.conditions[?(@.type=="NetworkUnavailable")].status}'
+    return lab.kubectl("get", "node", _last(lab).fqdn, "-o", path)
+
+
+def _say_unavailable(lab: Lab, status: str, reason: str) -> None:
+    said = {"type": "NetworkUnavailable", "status": status, "reason": reason, "message": reason}
+    patch = json.dumps({"status": {"conditions": [said]}})
+    node = ("node", _last(lab).fqdn)
+    lab.kubectl("patch", *node, "--subresource=status", "--type=strategic", "-p", patch)
+
+
+def _heal_unavailable(lab: Lab) -> None:
+    if _condition(lab) != "False":
+        _say_unavailable(lab, "False", "FlannelIsUp")
+
+
 FAULTS: Final = (
+    Fault(
+        name=UNAVAILABLE,
+        link="node",
+        story="A worker has the condition NetworkUnavailable, which nobody has cleared.",
+        expected=frozenset({"NODE_NETWORK_UNAVAILABLE"}),
+        names=lambda lab: (_last(lab).fqdn,),
+        forbidden=all_but("FLANNEL_") | {"FLANNEL_*", "NODE_NOT_READY"},
+        lookalikes=("flannel-not-on-node", "cni-config-uninitialized"),
+        fits=has_workers,
+        inject=lambda lab: _say_unavailable(lab, "True", "NoRouteCreated"),
+        settled=lambda lab: _condition(lab) == "True",
+        heal=_heal_unavailable,
+    ),
     Fault(
         name=WERE_UNREACHABLE,
         link="node",
