@@ -1,20 +1,24 @@
 """Checks that CoreDNS runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from checks.common import and_list
 from checks.dns.codes import VERIFY, dns_code
+from checks.dns.words import SAID, by_words, by_words_of_config
 from doctor.contract import check
-from doctor.model.evidence import Backend, DnsService
-from doctor.model.finding import Code, Finding, Remediation, Risk
+from doctor.model.evidence import Backend, DnsService, Logs, Nodes
+from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.hop import Hop, HopKind
-from doctor.model.kube import Pod
+from doctor.model.kube import Node, Pod, Taint
 
 __all__ = [
     "DNS_NOT_READY",
+    "DNS_OUT_OF_MEMORY",
     "DNS_SCALED_TO_ZERO",
     "DNS_SELECTOR_MATCHES_NOTHING",
     "DNS_SERVICE_MISSING",
+    "DNS_SERVICE_PORT_MISSING",
+    "DNS_UNSCHEDULABLE",
     "running",
 ]
 
@@ -22,6 +26,16 @@ DNS_SERVICE_MISSING = dns_code("DNS_SERVICE_MISSING", "The cluster has no DNS Se
 DNS_SCALED_TO_ZERO = dns_code("DNS_SCALED_TO_ZERO", "The DNS server's Deployment wants no replica.")
 DNS_SELECTOR_MATCHES_NOTHING = dns_code(
     "DNS_SELECTOR_MATCHES_NOTHING", "The DNS Service's selector matches no pod."
+)
+DNS_SERVICE_PORT_MISSING = dns_code(
+    "DNS_SERVICE_PORT_MISSING", "The DNS Service has no port 53 for UDP, or none for TCP."
+)
+DNS_UNSCHEDULABLE = dns_code(
+    "DNS_UNSCHEDULABLE",
+    "No node takes the DNS server's pods: each has a taint they do not tolerate.",
+)
+DNS_OUT_OF_MEMORY = dns_code(
+    "DNS_OUT_OF_MEMORY", "The DNS server is killed because it needs more memory than its limit."
 )
 DNS_NOT_READY = dns_code("DNS_NOT_READY", "No replica of the DNS server is ready.")
 
@@ -33,21 +47,29 @@ DNS_NOT_READY = dns_code("DNS_NOT_READY", "No replica of the DNS server is ready
         DNS_SERVICE_MISSING,
         DNS_SCALED_TO_ZERO,
         DNS_SELECTOR_MATCHES_NOTHING,
+        DNS_SERVICE_PORT_MISSING,
+        DNS_UNSCHEDULABLE,
+        DNS_OUT_OF_MEMORY,
+        *SAID,
         DNS_NOT_READY,
     ),
 )
-def running(dns: DnsService) -> Iterator[Finding]:
+def running(
+    dns: DnsService, nodes: Nodes | None = None, logs: Logs | None = None
+) -> Iterator[Finding]:
     """CoreDNS runs, and its Service leads to it.
 
     What it looks at:
-        The DNS Service, its endpoints, the pods its selector matches, and their Deployment.
+        The DNS Service, its ports and endpoints, the pods its selector matches, their Deployment,
+        and what keeps pods off the nodes.
 
     Why it matters:
         Without a ready endpoint every lookup in the cluster fails at once.
 
     What proves it:
-        No endpoint is ready, and the objects say why: no replica wanted, no pod selected, or pods
-        that are not ready, with the kubelet's reason.
+        No endpoint is ready, and the objects say why: no replica wanted, no pod selected, no node
+        without a taint that the pods do not tolerate, or pods that are not ready, with the
+        kubelet's reason. A Service that lacks a port passes nothing to it.
 
     Look-alikes:
         One replica of several that is not ready costs nothing: no finding. Pods that are not ready
@@ -64,8 +86,14 @@ def running(dns: DnsService) -> Iterator[Finding]:
     backend = dns.backend
     if backend is None or backend.service is None:
         yield _no_service(backend.key if backend else "kube-system/kube-dns")
-    elif not backend.ready and (backend.endpoints or backend.service.spec.selector):
-        yield _no_endpoint(backend)
+        return
+    yield from _ports(backend)
+    if not backend.ready and (backend.endpoints or backend.service.spec.selector):
+        yield _no_endpoint(backend, nodes.items if nodes else (), logs)
+    elif killed := _killed(backend):
+        yield _out_of_memory(backend, killed, Severity.WARN)
+    else:
+        yield from _some_fail(backend, logs)
 
 
 def _finding(code: Code, key: str, title: str, more: tuple[str, ...], mend: Remediation) -> Finding:
@@ -92,7 +120,142 @@ def _no_service(key: str) -> Finding:
     return _finding(DNS_SERVICE_MISSING, key, title, (), _addon())
 
 
-def _no_endpoint(backend: Backend) -> Finding:
+def _ports(backend: Backend) -> Iterator[Finding]:
+    """Say which port the Service lacks."""
+    ports = (backend.service.spec.ports if backend.service else None) or ()
+    there = {p.protocol for p in ports if p.port == 53}  # noqa: PLR2004 - the port of DNS
+    missing = [p for p in ("UDP", "TCP") if p not in there]
+    if not missing or not ports:
+        return
+    namespace, _, name = backend.key.partition("/")
+    what = and_list(missing)
+    adds = [
+        '{{"op":"add","path":"/spec/ports/-","value":{{"name":"{}","port":53,"protocol":"{}",'
+        '"targetPort":53}}}}'.format("dns" if p == "UDP" else "dns-tcp", p)
+        for p in missing
+    ]
+    patch = f"kubectl -n {namespace} patch service {name} --type=json -p '[{','.join(adds)}]'"
+    mend = Remediation(f"Add port 53 for {what} again", (patch,), Risk.SAFE, VERIFY)
+    cost = "no lookup" if "UDP" in missing else "no answer that is too long for UDP"
+    title = f"Service {backend.key} has no port 53 for {what}: {cost} comes through"
+    yield _finding(DNS_SERVICE_PORT_MISSING, backend.key, title, (), mend)
+
+
+def _untolerated(node: Node, pod: Pod) -> list[Taint]:
+    """List the taints of a node that keep a pod off it."""
+    return [
+        t
+        for t in node.spec.taints or ()
+        if t.effect in ("NoSchedule", "NoExecute")
+        and not any(
+            o.key in ("", t.key)
+            and o.effect in ("", t.effect)
+            and (o.operator == "Exists" or o.value == t.value)
+            for o in pod.spec.tolerations or ()
+        )
+    ]
+
+
+_CORDON = "node.kubernetes.io/unschedulable"
+_WAITS_FOR_NODE = (
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/network-unavailable",
+)
+_UNINITIALISED = "node.cloudprovider.kubernetes.io/uninitialized"
+
+
+def _unschedulable(backend: Backend, nodes: Iterable[Node]) -> Finding | None:
+    """Say which taints keep the pods off every node; None where some node would take them."""
+    waiting = [p for p in backend.pods if not p.node]
+    known = [n for n in nodes if n.linux]
+    if not known or not waiting or len(waiting) < len(backend.pods):
+        return None
+    kept = {n.name: _untolerated(n, waiting[0]) for n in known}
+    if not all(kept.values()):
+        return None
+    keys = sorted({t.key for taints in kept.values() for t in taints})
+    own = [n for n, taints in kept.items() if any(t.key in _WAITS_FOR_NODE for t in taints)]
+    removals = tuple(
+        f"kubectl uncordon {n}"
+        if t.key == _CORDON
+        else f"kubectl taint node {n} {t.key}:{t.effect}-"
+        for n, taints in kept.items()
+        for t in taints
+        if t.key not in _WAITS_FOR_NODE and "control-plane" not in t.key
+    )
+    title = (
+        f"No node takes the pods of the DNS server: {and_list(p.key for p in waiting)} "
+        f"tolerate{'s' if len(waiting) == 1 else ''} none of the taints {and_list(keys)}"
+    )
+    what = "Remove the taints"
+    if _UNINITIALISED in keys:
+        what += "; the cloud controller manager does so once it runs, and nothing else ever does"
+    look = tuple(f"kubectl describe node {n}" for n in kept)
+    return Finding(
+        code=DNS_UNSCHEDULABLE,
+        title=title,
+        hop=Hop(HopKind.SERVICE, backend.key),
+        evidence=(
+            f"api:services/{backend.key}",
+            *(f"api:pods/{p.key}" for p in waiting),
+            *(f"api:nodes/{n}" for n in kept),
+        ),
+        consequence_of=tuple(Hop(k, n) for k in (HopKind.NODE, HopKind.FLANNEL) for n in own),
+        remediation=(Remediation(what, removals or look, Risk.SAFE, VERIFY),),
+        falsifier=f"Service {backend.key} has a ready endpoint",
+    )
+
+
+def _killed(backend: Backend) -> list[Pod]:
+    """Select the pods that are not ready and were killed for their memory."""
+    return [
+        p
+        for p in backend.pods
+        if not p.ready
+        and any(
+            t is not None and t.reason == "OOMKilled"
+            for s in p.status.container_statuses or ()
+            for t in (s.state.terminated, s.last_state.terminated)
+        )
+    ]
+
+
+def _out_of_memory(backend: Backend, killed: list[Pod], severity: Severity) -> Finding:
+    """Say that pods are killed for their memory."""
+    whole = severity is Severity.FAIL
+    consequence = "no name resolves" if whole else "the others answer in their place"
+    workloads = backend.workloads or ()
+    limits = tuple(
+        f"kubectl -n {w.namespace} set resources deployment {w.name} "
+        f"-c {w.spec.template.spec.containers[0].name} --limits=memory=170Mi --requests=memory=70Mi"
+        for w in workloads
+        if w.spec.template.spec.containers
+    )
+    namespace = backend.key.partition("/")[0]
+    look = tuple(f"kubectl -n {namespace} describe pod {p.name}" for p in killed[:2])
+    return Finding(
+        code=DNS_OUT_OF_MEMORY,
+        title=f"{and_list(p.key for p in killed)} of the DNS server is killed for its memory "
+        f"(OOMKilled): {consequence}",
+        hop=Hop(HopKind.SERVICE, backend.key),
+        evidence=(f"api:services/{backend.key}", *(f"api:pods/{p.key}" for p in killed)),
+        severity=severity,
+        confidence=Confidence.CERTAIN,
+        remediation=(Remediation("Raise the memory limit", limits or look, Risk.SAFE, VERIFY),),
+        falsifier=f"Service {backend.key} keeps its ready endpoints for ten minutes",
+    )
+
+
+def _some_fail(backend: Backend, logs: Logs | None) -> Iterator[Finding]:
+    """Say why some replicas crash, where their configuration is at fault: the next will, too."""
+    crashing = tuple(p for p in backend.pods if p.crashing)
+    found = by_words_of_config(backend, crashing, logs) if backend.ready and crashing else None
+    if found:
+        yield found
+
+
+def _no_endpoint(backend: Backend, nodes: Iterable[Node], logs: Logs | None) -> Finding:
     """Say why the DNS Service has no ready endpoint."""
     asleep = [w for w in backend.workloads if w.spec.replicas == 0]
     # pods that are still there are on their way out
@@ -104,6 +267,12 @@ def _no_endpoint(backend: Backend) -> Finding:
         return _finding(DNS_SCALED_TO_ZERO, backend.key, title, (f"api:deployments/{key}",), mend)
     if not backend.pods and not backend.workloads:
         return _no_match(backend)
+    if found := _unschedulable(backend, nodes):
+        return found
+    if killed := _killed(backend):
+        return _out_of_memory(backend, killed, Severity.FAIL)
+    if found := by_words(backend, tuple(p for p in backend.pods if not p.ready), logs):
+        return found
     return _not_ready(backend)
 
 

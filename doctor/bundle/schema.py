@@ -22,6 +22,7 @@ __all__ = [
     "ProxyRecord",
     "Question",
     "Record",
+    "ResolverRecord",
     "RightsRecord",
 ]
 
@@ -114,6 +115,13 @@ class ProxyRecord(msgspec.Struct, frozen=True, tag="proxy"):
     reached: bool = True
 
 
+class ResolverRecord(msgspec.Struct, frozen=True, tag="resolver"):
+    """The resolv.conf of a probe pod, as the kubelet of its node wrote it."""
+
+    node: str
+    text: str
+
+
 class RightsRecord(msgspec.Struct, frozen=True, tag="rights"):
     """What the API server said of the rights of whoever asked."""
 
@@ -134,6 +142,7 @@ Record = (
     | FlowRecord
     | LogRecord
     | ProxyRecord
+    | ResolverRecord
     | RightsRecord
     | GapRecord
 )

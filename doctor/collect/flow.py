@@ -38,6 +38,7 @@ class Stage(msgspec.Struct, frozen=True):
         waves: What is wanted.
         outside: The vantages outside the cluster: this machine, and the proxy host if named.
         segments: Interfaces of this machine by the address that they have on-link.
+        nonce: A number drawn for this run: what is asked with it in it is in nobody's cache.
     """
 
     tables: Tables
@@ -46,6 +47,7 @@ class Stage(msgspec.Struct, frozen=True):
     waves: frozenset[Source]
     outside: tuple[Vantage, ...] = (MACHINE,)
     segments: dict[str, str] = {}
+    nonce: int = 0
 
     @property
     def vantages(self) -> tuple[Vantage, ...]:
@@ -74,6 +76,8 @@ def flow(  # noqa: PLR0913 - these are a flow's parts
     tail = "" if kind in (FlowKind.TCP, FlowKind.DNS_TCP, FlowKind.DNS_UDP) else f":{name}"
     if purpose in (Purpose.EGRESS, Purpose.EGRESS_NAME):
         tail = f":{subject}"
+    if purpose is Purpose.SEARCH:
+        tail = f":{name}"
     if kind is FlowKind.HTTP:
         tail += path
     if size:

@@ -1,6 +1,6 @@
 """Plan the flows of a run: which questions are asked, from where. Pure."""
 
-from doctor.collect import flows_cluster, flows_egress, flows_site
+from doctor.collect import flows_cluster, flows_egress, flows_resolving, flows_site
 from doctor.collect.flow import Stage
 from doctor.evidence.tables import Wave
 from doctor.model.flow import Flow
@@ -14,6 +14,8 @@ def plan(stage: Stage) -> tuple[Flow, ...]:
         (Wave.MESH, flows_cluster.mesh),
         (Wave.MESH, flows_cluster.sizes),
         (Wave.DNS, flows_cluster.dns),
+        (Wave.DNS, flows_resolving.upstreams),
+        (Wave.DNS, flows_resolving.searched),
         (Wave.SERVICE_IP, flows_cluster.service_ip),
         (Wave.WEBHOOK, flows_cluster.webhook),
         (Wave.BACKEND, flows_cluster.backend),

@@ -1,6 +1,7 @@
 """A whole run: read the API, enter nodes, start probe pods, send probes, write it all down."""
 
 import datetime as dt
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from doctor.collect.flow import MACHINE, Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_deciding import plan_deciding
 from doctor.collect.flows_egress import plan_egress
+from doctor.collect.flows_resolving import plan_resolvers
 from doctor.collect.flows_site import left_out, plan_traces
 from doctor.collect.here import observe_all
 from doctor.collect.kube import Api
@@ -49,11 +51,14 @@ _RAW = (FlowKind.ARP, FlowKind.PING, FlowKind.TRACE)
 _PACKET_SECONDS = 15.0
 _MOST_NODES = 8
 _MOST_ASKED = 64
+_NONCES = 1 << 24
 _POD_TABLES = (
     "ProbePods",
     "Mesh",
     "Pings",
     "DnsFlows",
+    "Upstreams",
+    "Resolvers",
     "ServiceIpFlows",
     "BackendFlows",
     "EgressFlows",
@@ -260,11 +265,13 @@ def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
         waves=run.needs,
         outside=run.places.outside,
         segments=_segments(run.world()),
+        nonce=secrets.randbelow(_NONCES),
     )
     run.records.extend(left_out(stage.tables, run.needs - {Wave.TARGET}))
     run.options.note("sending probes")
     seen = _measure(run, shells, plan(stage))
-    seen += _measure(run, shells, plan_egress(stage, seen))
+    later = msgspec.structs.replace(stage, tables=run.tables())
+    seen += _measure(run, shells, (*plan_egress(stage, seen), *plan_resolvers(later)))
     _measure(run, shells, plan_deciding(seen, run.tables(), stage.vantages))
 
 
@@ -279,7 +286,7 @@ def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -
         seen, missed = measure(shells, there, run.options.note)
         ours, late = own.result()
         seen = [*seen, *ours]
-    missed += unseen(str(MACHINE), ((f, run.api.deadline.reason) for f in late))
+    missed.extend(unseen(str(MACHINE), ((f, run.api.deadline.reason) for f in late)))
     seen += packets.result()
     run.seen(seen)
     run.records.extend(missed)

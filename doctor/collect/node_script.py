@@ -117,6 +117,7 @@ main() {
     done' '$4 == "0A" || (file ~ /udp/ && $4 == "07") { print file, $2 }'
   limit=''
   r subnet.env 4096 cat /run/flannel/subnet.env
+  r resolv.conf 8192 cat /etc/resolv.conf
   r conntrack 65536 cat /proc/net/stat/nf_conntrack
   [ -d /etc/cni/net.d ] && r cni 16384 ls /etc/cni/net.d
   for file in /etc/cni/net.d/*.conf /etc/cni/net.d/*.conflist /etc/cni/net.d/*.json; do

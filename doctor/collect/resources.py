@@ -23,6 +23,7 @@ from doctor.model.kube import (
     IPAddressPool,
     Item,
     L2Advertisement,
+    NetworkPolicy,
     Node,
     Pod,
     PodStatus,
@@ -31,6 +32,7 @@ from doctor.model.kube import (
     ServiceL2Status,
     WebhookConfiguration,
 )
+from doctor.parse.corefile import reduce_corefile
 from doctor.parse.log_lines import clean_text
 
 __all__ = ["RESOURCES", "Resource", "reduce_items"]
@@ -72,6 +74,7 @@ RESOURCES = {
         Resource("deployments", f"{_APPS}/deployments", Deployment),
         Resource("statefulsets", f"{_APPS}/statefulsets", Deployment),
         Resource("ingresses", f"{_NETWORKING}/ingresses", Ingress),
+        Resource("networkpolicies", f"{_NETWORKING}/networkpolicies", NetworkPolicy),
         Resource("ingressclasses", f"{_NETWORKING}/ingressclasses", IngressClass),
         Resource(
             "validatingwebhookconfigurations",
@@ -106,9 +109,7 @@ _ARGUMENTS = re.compile(
     re.IGNORECASE,
 )
 _DATA_KEYS = ("net-conf.json", "Corefile", "config.conf", "kubeconfig.conf")
-_DATA_LINES = re.compile(
-    r"^\s*(kubernetes\s|mode:\s|clusterCIDR:|detectLocalMode:|(-\s+)?server:\s[^@]*$)"
-)
+_DATA_LINES = re.compile(r"^\s*(mode:\s|clusterCIDR:|detectLocalMode:|(-\s+)?server:\s[^@]*$)")
 _TARGET = re.compile(r"(?<![\w.@:/-])((?:[a-z0-9-]+\.)*[a-z0-9-]+):(\d{2,5})(?![\w.:-])", re.ASCII)
 _LAST_PORT = 65535
 _URL = re.compile(r"\b[a-z][a-z0-9+]*://([^\s\"'<>]+)", re.ASCII)
@@ -191,9 +192,11 @@ def _data(data: dict[str, str]) -> dict[str, str]:
 
 
 def _lines(key: str, text: str) -> str:
-    """net-conf.json is kept whole; of others, only the lines that are read."""
+    """net-conf.json is kept whole; of others, only what is read."""
     if key == "net-conf.json":
         return text
+    if key == "Corefile":
+        return reduce_corefile(text)
     return "\n".join(line for line in text.splitlines() if _DATA_LINES.match(line))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from doctor.bundle.schema import GapRecord
+from doctor.bundle.schema import GapRecord, ResolverRecord
 from doctor.collect.kube import Api
 from doctor.collect.pod_manifest import CONTAINER
 from doctor.collect.probe_pods import ProbePodSet
@@ -61,24 +61,26 @@ def pod_shells(api: Api, pods: ProbePodSet, *, host: bool = False) -> dict[str, 
 
 def measure(
     shells: dict[Vantage, Shell], flows: tuple[Flow, ...], note: Callable[[str], None]
-) -> tuple[list[Observation], list[GapRecord]]:
+) -> tuple[list[Observation], list[GapRecord | ResolverRecord]]:
     """Run flows where they start, one script per vantage, vantages in parallel.
 
     Flows whose vantage has no shell are left out: the planner asks for none.
 
     Returns:
-        What was seen, and what was not, for the tables that miss it.
+        What was seen; and what was not, for the tables that miss it, beside what pods' resolvers are told.
     """
     by_vantage: dict[Vantage, list[Flow]] = {}
     for flow in flows:
         by_vantage.setdefault(flow.vantage, []).append(flow)
     jobs = [(shells[v], tuple(f)) for v, f in by_vantage.items() if v in shells]
     observations: list[Observation] = []
-    missed: list[GapRecord] = []
+    missed: list[GapRecord | ResolverRecord] = []
     with ThreadPoolExecutor(_WORKERS) as pool:
         for shell, reading in pool.map(lambda job: (job[0], _relay(*job)), jobs):
             observations.extend(reading.observations)
             missed.extend(unseen(str(shell.vantage), reading.unseen))
+            if reading.resolver is not None:
+                missed.append(ResolverRecord(shell.vantage.node, reading.resolver))
     note(f"{len(observations)} probes answered or failed")
     return observations, missed
 

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from doctor.evidence.world import World, matches
-from doctor.model.evidence import IngressController
+from doctor.model.evidence import IngressController, PolicyEngine
 from doctor.model.kube import Container, DaemonSet, Deployment, IngressClass, Pod, Service
 from doctor.parse.flannel_conf import NetConf, net_conf_problem, parse_net_conf
 
@@ -21,6 +21,7 @@ __all__ = [
     "kube_proxy_daemonset",
     "metallb_controllers",
     "pods_of_image",
+    "policy_engine",
     "speakers",
 ]
 
@@ -167,6 +168,30 @@ def metallb_controllers(world: World) -> tuple[Deployment, ...]:
 def speakers(world: World) -> tuple[Pod, ...]:
     """Find MetalLB's speakers."""
     return pods_of_image(world, "metallb/speaker")
+
+
+_ENGINES = {
+    "kube-router": "kube-router",
+    "kube-network-policies": "kube-network-policies",
+    "calico/node": "Calico",
+    "cilium/cilium": "Cilium",
+    "antrea-agent": "Antrea",
+    "antrea-agent-ubuntu": "Antrea",
+    "weave-npc": "Weave Net",
+    "kubeovn/kube-ovn": "Kube-OVN",
+    "ovn-kube": "OVN-Kubernetes",
+    "aws-network-policy-agent": "the AWS network policy agent",
+}
+"""Who enforces NetworkPolicies, by the ends of their images' repositories."""
+
+
+def policy_engine(world: World) -> PolicyEngine | None:
+    """Find what enforces NetworkPolicies."""
+    for image, name in _ENGINES.items():
+        pods = pods_of_image(world, image)
+        if pods:
+            return PolicyEngine(name, tuple(sorted({p.node for p in pods if p.ready})))
+    return None
 
 
 class _Product(msgspec.Struct, frozen=True):

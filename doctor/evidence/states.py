@@ -18,6 +18,7 @@ from doctor.evidence.pod_network import (
     stuck_pods,
     unassigned_nodes,
 )
+from doctor.evidence.resolving import corefile
 from doctor.evidence.world import World
 from doctor.model.evidence import (
     Backends,
@@ -139,12 +140,16 @@ def dns_service(world: World) -> DnsService:
         backend=backend,
         domain=domain or "cluster.local",
         guessed=not domain,
+        corefile=corefile(world, service.namespace),
         control_port=max(ports, default=0),
     )
 
 
 def _domain(world: World, namespace: str) -> str:
     """Read the cluster domain from the Corefile's kubernetes line; empty where it is not there."""
+    conf = corefile(world, namespace)
+    if conf:
+        return next(iter(conf.cluster_zones), "")
     found = world.configmap(f"{namespace}/coredns")
     words = ((found.data or {}).get("Corefile", "") if found else "").split()
     zones = words[words.index("kubernetes") + 1 :] if "kubernetes" in words else []

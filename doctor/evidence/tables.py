@@ -13,6 +13,7 @@ from doctor.evidence.certificates import webhook_certificates, webhook_flows
 from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
 from doctor.evidence.pings import pings
+from doctor.evidence.resolving import network_policies, resolvers, upstreams
 from doctor.evidence.world import World
 from doctor.model import evidence as model
 from doctor.model.evidence import Evidence
@@ -51,7 +52,7 @@ LOGS = "pods/log"
 _PODS = ("nodes", "pods", "services", "endpointslices")
 _FLANNEL = ("nodes", "pods", "daemonsets", "configmaps:flannel", "events:warning")
 _PROBING = (*_FLANNEL, *_PODS, "apiservices", Wave.NODE, Wave.PROBE_PODS)
-_DNS = (*_PODS, "deployments", "configmaps:coredns")
+_DNS = (*_PODS, "deployments", "configmaps:coredns", "events:warning")
 _INGRESS = (*_PODS, "ingresses", "ingressclasses", "deployments", "daemonsets")
 _METALLB = (
     "services",
@@ -123,6 +124,19 @@ TABLES: dict[type[Evidence], Table] = {
         (*_PROBING, *_DNS, Wave.DNS),
         (Purpose.DNS, Purpose.DNS_CONTROL),
     ),
+    model.Upstreams: Table(
+        lambda t: upstreams(
+            t.world, t.measured.of(Purpose.RESOLVER, Purpose.FORWARDED, Purpose.SEARCH)
+        ),
+        (*_PROBING, *_DNS, Wave.DNS),
+        (Purpose.RESOLVER, Purpose.FORWARDED, Purpose.SEARCH),
+    ),
+    model.Resolvers: Table(
+        lambda t: resolvers(t.world, t.measured.of(Purpose.POD_RESOLVER)),
+        (*_PROBING, *_DNS, Wave.DNS),
+        (Purpose.POD_RESOLVER,),
+    ),
+    model.NetworkPolicies: Table(lambda t: network_policies(t.world), ("networkpolicies", "pods")),
     model.KubeProxy: Table(
         lambda t: proxying.kube_proxy(t.world),
         ("nodes", "pods", "daemonsets", "configmaps:kube-proxy"),

@@ -4,11 +4,13 @@ from collections.abc import Container, Iterable
 
 from doctor.bundle.schema import FlowRecord
 from doctor.evidence.finders import flannel_conf
+from doctor.evidence.resolving import upstreams
 from doctor.evidence.states import ingresses, load_balancers
 from doctor.evidence.world import World
 from doctor.model.evidence import Ingresses
 from doctor.model.flow import Purpose
 from doctor.model.kube import EndpointSlice, Ingress
+from doctor.model.resolver import ROOT
 from doctor.model.target import host_matches
 from doctor.path.topology import Pod, Route, Service, Topology
 
@@ -48,6 +50,7 @@ def topology(world: World) -> Topology:
         announcers={v: n for s in table.services for v in s.vips if (n := table.announcer(s))},
         overlay=overlay(world),
         hosts=_hosts(world, services),
+        resolvers=tuple(dict.fromkeys(u.address for u in upstreams(world).items if u.zone == ROOT)),
         proxies=_proxies(world, {*nodes, *vips}),
     )
 

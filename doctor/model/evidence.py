@@ -22,6 +22,7 @@ from doctor.model.kube import (
     IngressClass,
     IPAddressPool,
     L2Advertisement,
+    NetworkPolicy,
     Node,
     Pod,
     Service,
@@ -30,6 +31,7 @@ from doctor.model.kube import (
 from doctor.model.logs import ContainerLog
 from doctor.model.node import FilterRule, NodeNetwork
 from doctor.model.proxy import HostProxy
+from doctor.model.resolver import Corefile, ResolvConf
 from doctor.model.verdict import Gap
 
 __all__ = [
@@ -50,16 +52,22 @@ __all__ = [
     "Logs",
     "Measured",
     "Mesh",
+    "NetworkPolicies",
     "NodeNetworks",
+    "NodeResolver",
     "Nodes",
     "Pings",
     "PodAddress",
+    "PolicyEngine",
     "ProbePod",
     "ProbePods",
     "Proxy",
+    "Resolvers",
     "ServiceIpFlows",
     "StuckPod",
     "TargetFlows",
+    "Upstream",
+    "Upstreams",
     "VipFlows",
     "WebhookBackend",
     "WebhookCertificate",
@@ -384,17 +392,113 @@ class DnsService(Evidence, frozen=True, kw_only=True):
         backend: Service, endpoints, pods and workloads; None where no DNS Service was found.
         domain: The cluster domain.
         guessed: Whether that is only the usual one, because no Corefile could be read.
+        corefile: CoreDNS's configuration; None where it could not be read.
         control_port: A TCP port other than 53 that CoreDNS's pods declare; 0 if none.
     """
 
     backend: Backend | None = None
     domain: str = "cluster.local"
     guessed: bool = False
+    corefile: Corefile | None = None
     control_port: int = 0
 
 
 class DnsFlows(Measured, frozen=True, kw_only=True):
     """Queries from every vantage to the DNS Service and to every CoreDNS endpoint."""
+
+
+class Upstream(msgspec.Struct, frozen=True):
+    """One resolver that CoreDNS asks for names which are not the cluster's.
+
+    Args:
+        zone: Which names it is asked for: ``.`` for all others.
+        address: Where it is.
+        port: The port it is asked at.
+        scheme: ``dns``, or ``tls``.
+        source: Where that is written: ``Corefile``, or ``resolv.conf``.
+        nodes: The nodes whose replicas of CoreDNS ask it.
+    """
+
+    zone: str
+    address: str
+    port: int = 53
+    scheme: str = "dns"
+    source: str = "Corefile"
+    nodes: tuple[str, ...] = ()
+
+
+class Upstreams(Measured, frozen=True, kw_only=True):
+    """The resolvers that CoreDNS asks, asked by nodes and pods where it runs; and through CoreDNS.
+
+    Names that nobody has are asked below the domains that pods search, too (SEARCH).
+
+    Args:
+        items: The resolvers.
+        key: ``namespace/name`` of the DNS Service.
+        service: Its address.
+    """
+
+    items: tuple[Upstream, ...] = ()
+    key: str = ""
+    service: str = ""
+
+    def loops(self, upstream: Upstream) -> bool:
+        """Say whether CoreDNS would ask itself: a loopback address is its own pod's."""
+        return upstream.address == self.service or upstream.address.startswith("127.")
+
+
+class NodeResolver(msgspec.Struct, frozen=True):
+    """What the resolver of a probe pod on a node is told, as of every pod there.
+
+    Args:
+        node: The node.
+        pod: The pod's resolv.conf.
+        own: That of pods on the node's own network; None where it was not read.
+        evidence: Id of the record.
+    """
+
+    node: str
+    pod: ResolvConf
+    own: ResolvConf | None = None
+    evidence: str = ""
+
+
+class Resolvers(Measured, frozen=True, kw_only=True):
+    """What pods' resolvers are told on each node, and the answers of those that are not the Service.
+
+    Args:
+        items: For each node with a probe pod that was asked.
+        events: Warnings of the kubelet that it could not give a pod the cluster's DNS.
+    """
+
+    items: tuple[NodeResolver, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+class PolicyEngine(msgspec.Struct, frozen=True):
+    """What enforces NetworkPolicies.
+
+    Args:
+        name: ``kube-router``.
+        nodes: The nodes on which a pod of it is ready.
+    """
+
+    name: str
+    nodes: tuple[str, ...] = ()
+
+
+class NetworkPolicies(Evidence, frozen=True, kw_only=True):
+    """NetworkPolicies, what they are about, and who enforces them: flannel by itself does not.
+
+    Args:
+        items: All of them.
+        engine: What enforces them; None where nothing is known to.
+        pods: All pods.
+    """
+
+    items: tuple[NetworkPolicy, ...] = ()
+    engine: PolicyEngine | None = None
+    pods: tuple[Pod, ...] = ()
 
 
 class WebhookBackend(msgspec.Struct, frozen=True):

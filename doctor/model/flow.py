@@ -105,6 +105,10 @@ class Purpose(StrEnum):
     TARGET_TLS = "target-tls"
     NAME = "name"
     TRACE = "trace"
+    RESOLVER = "resolver"
+    FORWARDED = "forwarded"
+    SEARCH = "search"
+    POD_RESOLVER = "pod-resolver"
 
 
 class Flow(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ class HopKind(StrEnum):
     DNS_NAME = "dns-name"
     HOST_PROXY = "host-proxy"
     EGRESS = "egress"
+    RESOLVER = "resolver"
 
 
 class Hop(msgspec.Struct, frozen=True, order=True):

@@ -28,6 +28,7 @@ __all__ = [
     "L2Advertisement",
     "LabelSelector",
     "Meta",
+    "NetworkPolicy",
     "Node",
     "Pod",
     "Service",
@@ -266,6 +267,7 @@ class PodSpec(KubeObject, frozen=True):
     node_name: str = ""
     host_network: bool = False
     service_account_name: str = ""
+    dns_policy: str = ""
     containers: tuple[Container, ...] = ()
     tolerations: tuple[Toleration, ...] | None = None
 
@@ -431,6 +433,58 @@ class LabelSelector(KubeObject, frozen=True):
 
     match_labels: Labels | None = None
     match_expressions: tuple[dict[str, str | tuple[str, ...]], ...] | None = None
+
+
+class PolicyPort(KubeObject, frozen=True):
+    """Ports that a NetworkPolicy's rule lets pass; without a port, all of the protocol."""
+
+    protocol: str = "TCP"
+    port: int | str | None = None
+    end_port: int | None = None
+
+
+class IpBlock(KubeObject, frozen=True):
+    """Addresses that a NetworkPolicy's rule lets pass."""
+
+    cidr: str = ""
+
+
+class PolicyPeer(KubeObject, frozen=True):
+    """Who a NetworkPolicy's rule lets pass."""
+
+    pod_selector: LabelSelector | None = None
+    namespace_selector: LabelSelector | None = None
+    ip_block: IpBlock | None = None
+
+
+class PolicyRule(KubeObject, frozen=True):
+    """What a NetworkPolicy lets pass; without ports or peers, all of them."""
+
+    ports: tuple[PolicyPort, ...] | None = None
+    sources: tuple[PolicyPeer, ...] | None = msgspec.field(name="from", default=None)
+    to: tuple[PolicyPeer, ...] | None = None
+
+
+class PolicySpec(KubeObject, frozen=True):
+    """NetworkPolicy spec."""
+
+    pod_selector: LabelSelector = LabelSelector()
+    policy_types: tuple[str, ...] | None = None
+    ingress: tuple[PolicyRule, ...] | None = None
+    egress: tuple[PolicyRule, ...] | None = None
+
+
+class NetworkPolicy(Item, frozen=True):
+    """A NetworkPolicy."""
+
+    spec: PolicySpec = PolicySpec()
+
+    @property
+    def limits(self) -> frozenset[str]:
+        """Which directions it limits: ``Ingress``, ``Egress``; Ingress where that is left open."""
+        if self.spec.policy_types is not None:
+            return frozenset(self.spec.policy_types)
+        return frozenset({"Ingress"} | ({"Egress"} if self.spec.egress else set()))
 
 
 class TemplateSpec(KubeObject, frozen=True):

@@ -77,7 +77,7 @@ def _hops(flow: Flow, topology: Topology) -> _Steps:
         yield Hop(HopKind.DNS_NAME, flow.name)
     elif flow.purpose is Purpose.TARGET:
         yield from _target(flow, topology)
-    elif flow.purpose in (Purpose.EGRESS, Purpose.EGRESS_NAME):
+    elif flow.purpose in (Purpose.EGRESS, Purpose.EGRESS_NAME, Purpose.RESOLVER):
         yield from _outside(flow, topology)
     else:
         yield from _to(flow, flow.address, topology)
@@ -240,8 +240,12 @@ def _outside(flow: Flow, topology: Topology) -> _Steps:
     """Yield the way out of the cluster; a name is asked of the cluster's DNS first."""
     if flow.purpose is Purpose.EGRESS_NAME:
         yield from _to(flow, flow.address, topology)
+        yield from (Hop(HopKind.EGRESS, u, "udp/53") for u in topology.resolvers)
         return
     if flow.vantage.kind is VantageKind.POD:
         yield Hop(HopKind.FORWARD, flow.vantage.node, flow.protocol)
+    if flow.purpose is Purpose.RESOLVER:
+        yield Hop(HopKind.EGRESS, flow.address, flow.protocol)
+        return
     host, _, port = flow.subject.rpartition(":")
     yield Hop(HopKind.EGRESS, host, f"tcp/{port}")

@@ -60,6 +60,7 @@ class Topology(msgspec.Struct, frozen=True):
         announcers: Node by load balancer address, where one said it announces.
         overlay: Outer protocol between nodes, ``udp/8472``; empty where pod traffic is routed.
         hosts: Route by HTTP host, in lower case.
+        resolvers: Addresses of the resolvers that the cluster's DNS asks for all other names.
         proxies: Addresses of this machine, at which a reverse proxy stands.
     """
 
@@ -70,4 +71,5 @@ class Topology(msgspec.Struct, frozen=True):
     announcers: dict[str, str]
     overlay: str = ""
     hosts: dict[str, Route] = {}
+    resolvers: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()

@@ -51,10 +51,12 @@ class Reading(msgspec.Struct, frozen=True):
     Args:
         observations: What was seen, in the order of the flows.
         unseen: The other flows, and why nothing was seen.
+        resolver: The resolv.conf of a pod that they were sent from; None where it was not read.
     """
 
     observations: tuple[Observation, ...]
     unseen: tuple[tuple[Flow, str], ...]
+    resolver: str | None = None
 
 
 def read_observations(flows: tuple[Flow, ...], frames: Frames) -> Reading:
@@ -71,7 +73,7 @@ def read_observations(flows: tuple[Flow, ...], frames: Frames) -> Reading:
             unseen.append((flow, outcome))
         else:
             seen.append(outcome)
-    return Reading(tuple(seen), tuple(unseen))
+    return Reading(tuple(seen), tuple(unseen), frames.resolver)
 
 
 def _flow(flow: Flow, frames: Frames, samples: list[Frame]) -> Observation | str:

@@ -80,11 +80,13 @@ class Frames(msgspec.Struct, frozen=True):
         tools: What it found.
         jobs: What each job printed, by its number.
         ended: Whether its output is whole.
+        resolver: The resolv.conf of the container; None where it was not read.
     """
 
     tools: Tools
     jobs: dict[int, Frame]
     ended: bool
+    resolver: str | None = None
 
 
 def read_frames(text: str) -> Frames | None:
@@ -109,7 +111,9 @@ def read_frames(text: str) -> Frames | None:
     # Where the output was cut off, so may be the last frame.
     if not ended and jobs:
         del jobs[next(reversed(jobs))]
-    return Frames(_tools(begun.group(2)), jobs, ended)
+    told = next((p for p in parts[:1] if p.startswith("resolver\n")), None)
+    resolver = told.removeprefix("resolver\n") if told and len(parts) > 1 else None
+    return Frames(_tools(begun.group(2)), jobs, ended, resolver)
 
 
 def _tools(text: str) -> Tools:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from doctor.model.flow import Flow, FlowKind
+from doctor.model.flow import Flow, FlowKind, VantageKind
 from doctor.probe import relay_shell as shell
 from doctor.probe.dnswire import query_bytes
 from doctor.probe.tlswire import PARTING, client_hello
@@ -204,6 +204,7 @@ def script(flows: Iterable[Flow]) -> str:
         shell.PING if FlowKind.PING in kinds else "",
         shell.ARPING if FlowKind.ARP in kinds else "",
         shell.FOUND,
+        shell.RESOLVER if any(f.vantage.kind is VantageKind.POD for f in asked) else "",
         payloads,
         f"run() {{\ncase $1 in\n{table}esac\n}}\n",
         shell.WORK,

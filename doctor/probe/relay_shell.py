@@ -46,6 +46,7 @@ __all__ = [
     "NC",
     "NSLOOKUP",
     "PING",
+    "RESOLVER",
     "WORK",
 ]
 
@@ -57,6 +58,7 @@ _SCRIPT_SECONDS = 18
 _LAST_START = 10
 _MOST_PRINTED = 4_000_000
 _MOST_OF_A_JOB = 100_000
+_MOST_RESOLVER = 8192
 
 BEGIN = """\
 umask 077
@@ -215,6 +217,13 @@ FOUND = """\
 echo "@@$m tools folder=made timeout=${T%% *} nc=$K tcp=$V udp=$U encoding=${E%% *} nslookup=$L ping=$P arping=$A lacks=$G"
 """
 """Printed before anything is asked of the network, so that no answer comes before the mark."""
+
+RESOLVER = f"""\
+echo "@@$m resolver"
+head -c {_MOST_RESOLVER} /etc/resolv.conf
+echo
+"""
+"""What the resolver of the container is told: nothing is asked for it."""
 
 WORK = f"""\
 read -r u _ </proc/uptime

@@ -25,7 +25,7 @@ MOST = 4096
 BASIC = ("sh", "head", "cat", "cut", "grep", "awk", "ls", "sleep", "tr", "true")
 NAMES = [
     *("address", "route", "rule", "sysctl", "neighbour", "fdb", "sockets", "subnet.env"),
-    *("conntrack", "kube-proxy-healthz", "kube-proxy-mode"),
+    *("resolv.conf", "conntrack", "kube-proxy-healthz", "kube-proxy-mode"),
 ]
 
 Programs = Callable[..., Path]

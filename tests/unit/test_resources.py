@@ -124,7 +124,7 @@ def test_what_is_judged_survives() -> None:
     config = reduced("configmaps", {"metadata": META, "data": DATA})
     assert isinstance(config, ConfigMap)
     assert config.data == {
-        "Corefile": "  kubernetes cluster.local",
+        "Corefile": ".:53 {\n  kubernetes cluster.local\n  forward . 192.0.2.1\n}\n",
         "config.conf": "mode: nftables",
         "kubeconfig.conf": "    server: https://10.0.0.1:6443",
         "net-conf.json": DATA["net-conf.json"],
