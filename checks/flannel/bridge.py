@@ -120,12 +120,16 @@ def _loose(read: NodeNetwork, pods: int) -> Iterator[Finding]:
     if not loose or not attached or len(attached) >= pods:
         return
     names = and_list(i.name for i in loose)
+    # the plugin sets what flannel's configuration says of all ports alike
+    hairpin = any(i.hairpin for i in attached)
+    more = " && sudo ip link set {0} type bridge_slave hairpin on" if hairpin else ""
+    join = "sudo ip link set {0} master " + _BRIDGE + more
     yield _finding(
         CNI_VETH_DETACHED,
         read,
         f"On {read.node}, the pod link {names} is no port of {_BRIDGE}: its pod reaches nobody, and "
         "nobody reaches it",
-        tuple(f"ssh {read.node} sudo ip link set {i.name} master {_BRIDGE}" for i in loose),
+        tuple(f'ssh {read.node} "{join.format(i.name)}"' for i in loose),
         f"{names} of {read.node} is a port of {_BRIDGE}",
     )
 

@@ -12,12 +12,14 @@ from checks.flannel.codes import (
     FLANNEL_PODCIDR_EXHAUSTED,
     FLANNEL_PODCIDR_UNASSIGNED,
     FLANNEL_RBAC_DENIED,
+    network_of,
+    pod_cidr,
 )
 from doctor.model.evidence import Flannel, Logs, Nodes
 from doctor.model.finding import Code
 from doctor.model.kube import ContainerStatus, Pod
 
-__all__ = ["Cause", "cause_of"]
+__all__ = ["Cause", "cause_of", "used_up"]
 
 _SAID = (
     (FLANNEL_BR_NETFILTER_MISSING, re.compile(r"Failed to check br_netfilter")),
@@ -39,6 +41,8 @@ _SAID = (
 
 _LOG_HEAD = re.compile(r"^[IWEF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
 _LONGEST_QUOTE = 180
+_USUAL_SIZE = 24
+_LONGEST_PREFIX = 32
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -77,10 +81,9 @@ def _by_node(nodes: Nodes, flannel: Flannel, pod: Pod) -> Cause | None:
     node = nodes.named(pod.node)
     if node is None or node.spec.pod_cidr:
         return None
-    if pod.node in flannel.unassigned:
-        given = next((a for a in flannel.assigner if a.startswith("--cluster-cidr=")), "")
-        span = f" of {given.partition('=')[2]}" if given else ""
-        why = f"no podCIDR{span} is left for it (CIDRNotAvailable)"
+    span = used_up(nodes, flannel)
+    if span:
+        why = f"the controller manager has no podCIDR of {span} left for it"
         return Cause(FLANNEL_PODCIDR_EXHAUSTED, why, (f"api:nodes/{pod.node}",))
     told = " ".join(flannel.assigner)
     off = "--allocate-node-cidrs=false" in told or (told and "--allocate-node-cidrs" not in told)
@@ -88,6 +91,22 @@ def _by_node(nodes: Nodes, flannel: Flannel, pod: Pod) -> Cause | None:
         ", and the controller manager is told to assign none" if off else ""
     )
     return Cause(FLANNEL_PODCIDR_UNASSIGNED, why, (f"api:nodes/{pod.node}",))
+
+
+def used_up(nodes: Nodes, flannel: Flannel) -> str:
+    """Name the network that podCIDRs are taken from, where all of it is taken; else nothing."""
+    told = dict(a.lstrip("-").partition("=")[::2] for a in flannel.assigner)
+    span = network_of(told.get("cluster-cidr", ""))
+    size = told.get("node-cidr-mask-size", str(_USUAL_SIZE))
+    if span is None or not size.isdecimal() or told.get("allocate-node-cidrs") == "false":
+        return ""
+    mask = int(size)
+    if not span.prefixlen <= mask <= _LONGEST_PREFIX:
+        return ""
+    taken = [c for n in nodes.items if (c := pod_cidr(nodes, n.name)) and c.overlaps(span)]
+    blocks = {c.supernet(new_prefix=mask) for c in taken if c.prefixlen >= mask}
+    wider = sum(2 ** (mask - max(c.prefixlen, span.prefixlen)) for c in taken if c.prefixlen < mask)
+    return str(span) if len(blocks) + wider >= 2 ** (mask - span.prefixlen) else ""
 
 
 def _by_words(logs: Logs, pod: Pod) -> Cause | None:

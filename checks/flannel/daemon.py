@@ -63,7 +63,8 @@ def on_every_node(
     Look-alikes:
         An old FailedCreatePodSandBox event on a node where flannel is ready again: no finding,
         since events alone are never judged. A node whose kubelet is silent: explained by the node.
-        A node without podCIDR: assigned none, or none left, by the event CIDRNotAvailable. An API
+        A node without podCIDR: none is assigned, or none is left, as all of the controller
+        manager's range is taken by other nodes. An API
         server that forbids is none that is out of reach; where kube-proxy is missing on the node,
         flannel cannot reach it, and kube-proxy is to blame.
 

@@ -34,6 +34,7 @@ from doctor.collect.reading import read_api
 from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, unseen
 from doctor.collect.visit import Places, visit
+from doctor.evidence.log_choice import choose_logs
 from doctor.evidence.proxying import kube_proxy
 from doctor.evidence.tables import LOGS, Source, Tables, Wave
 from doctor.evidence.world import World
@@ -159,17 +160,19 @@ def gather(api: Api, question: Question, needs: frozenset[Source], options: Opti
     run = _Run(api, question, needs, options)
     options.note("reading the API")
     _read_api(run)
-    with ThreadPoolExecutor(1) as aside:
+    wished = choose_logs(run.world()) if LOGS in needs else ()
+    with ThreadPoolExecutor(2) as aside:
         try:
+            said = [w for w in wished if not w.seconds]
+            failing = aside.submit(read_logs, api, run.rights, said)
             visiting = aside.submit(visit, run.tables(), needs, run.places)
             if options.probing:
                 _probe(run)
             elif any(isinstance(n, Wave) for n in needs):
                 reason = "probing is switched off (--no-probe)"
                 run.gap("probes inside the cluster", reason, _MEASURED)
-            if LOGS in needs:
-                # after the probes: what these made a program complain of is in its log by now
-                run.records.extend(read_logs(api, run.rights, run.world()))
+            run.records.extend(failing.result())
+            run.records.extend(read_logs(api, run.rights, [w for w in wished if w.seconds]))
             run.records.extend(visiting.result())
             _trace(run)
         except BaseException:

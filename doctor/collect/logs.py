@@ -1,6 +1,6 @@
 """The last words of system pods' containers, read by plain GETs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from urllib.parse import quote, urlencode
@@ -9,8 +9,7 @@ from doctor.bundle.schema import GapRecord, LogRecord, Record
 from doctor.collect.access import refusal
 from doctor.collect.kube import Api
 from doctor.collect.rights import telling
-from doctor.evidence.log_choice import LogWish, choose_logs
-from doctor.evidence.world import World
+from doctor.evidence.log_choice import LogWish
 from doctor.model.logs import ContainerLog
 from doctor.model.rights import Rights
 from doctor.model.verdict import Gap
@@ -23,15 +22,14 @@ _SECONDS = 4.0
 _WORKERS = 6
 
 
-def read_logs(api: Api, rights: Rights, world: World) -> tuple[Record, ...]:
-    """Read the logs that are worth it; what is certainly not allowed is not asked for.
+def read_logs(api: Api, rights: Rights, wished: Sequence[LogWish]) -> tuple[Record, ...]:
+    """Read logs; what is certainly not allowed is not asked for.
 
     Args:
         api: The API server.
         rights: What is known of what is allowed.
-        world: The cluster's objects.
+        wished: Which.
     """
-    wished = choose_logs(world)
     allowed = [w for w in wished if rights.permits(telling(w.namespace)) is not False]
     refused = dict.fromkeys(w.namespace for w in wished if w not in allowed)
     with ThreadPoolExecutor(_WORKERS) as pool:

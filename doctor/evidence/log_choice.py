@@ -51,7 +51,11 @@ class LogWish(msgspec.Struct, frozen=True):
 
 
 def choose_logs(world: World) -> tuple[LogWish, ...]:
-    """Choose the logs to read, at most MOST_LOGS."""
+    """Choose the logs to read, at most MOST_LOGS.
+
+    Those with no bound in time are best read at once, as what fails may start again; the others
+    after the probes, as what these made a program complain of is in its log by then.
+    """
     wished = (wish for select in SELECTIONS for wish in islice(select(world), _MOST_OF_ONE))
     return tuple(islice(dict.fromkeys(wished), MOST_LOGS))
 

@@ -4,10 +4,9 @@ from doctor.evidence.world import World
 from doctor.model.evidence import PodAddress, StuckPod
 from doctor.model.kube import Event, Pod
 
-__all__ = ["addressed_pods", "assigner_arguments", "stuck_pods", "unassigned_nodes"]
+__all__ = ["addressed_pods", "assigner_arguments", "stuck_pods"]
 
 _SANDBOX = "FailedCreatePodSandBox"
-_NO_CIDR = "CIDRNotAvailable"
 _CONTROLLER_MANAGER = "kube-controller-manager"
 
 
@@ -46,16 +45,6 @@ def _waits(pod: Pod) -> bool:
 def _time(event: Event) -> str:
     """Return when an event was seen last."""
     return event.last_timestamp or event.event_time or ""
-
-
-def unassigned_nodes(world: World) -> frozenset[str]:
-    """Name the nodes without a podCIDR for which none was left, as events say."""
-    bare = {n.name for n in world.nodes if not n.spec.pod_cidr}
-    return frozenset(
-        e.involved_object.name
-        for e in world.warnings
-        if e.reason == _NO_CIDR and e.involved_object.name in bare
-    )
 
 
 def assigner_arguments(world: World) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from doctor.evidence.pod_network import (
     addressed_pods,
     assigner_arguments,
     stuck_pods,
-    unassigned_nodes,
 )
 from doctor.evidence.resolving import corefile
 from doctor.evidence.world import World
@@ -115,7 +114,6 @@ def flannel(world: World) -> Flannel:
         problem=flannel_conf_problem(world),
         stuck=stuck_pods(world),
         addressed=addressed_pods(world),
-        unassigned=unassigned_nodes(world),
         assigner=assigner_arguments(world),
     )
 

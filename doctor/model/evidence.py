@@ -258,7 +258,6 @@ class Flannel(Evidence, frozen=True, kw_only=True):
         problem: Why net-conf.json cannot be read; empty where it can, or was not seen.
         stuck: Pods that have no network now.
         addressed: Pods with an address that is not their node's.
-        unassigned: Names of nodes for which no podCIDR was left, as events say.
         assigner: Arguments of the controller manager that are about podCIDRs.
     """
 
@@ -272,7 +271,6 @@ class Flannel(Evidence, frozen=True, kw_only=True):
     problem: str = ""
     stuck: tuple[StuckPod, ...] = ()
     addressed: tuple[PodAddress, ...] = ()
-    unassigned: frozenset[str] = frozenset()
     assigner: tuple[str, ...] = ()
 
     def on(self, node: str) -> Pod | None:

@@ -104,18 +104,27 @@ def test_without_a_log_what_the_node_lacks_still_tells() -> None:
     assert "told to assign none" not in waits.title
 
 
-def test_a_range_that_is_used_up_is_told_from_none_that_is_assigned() -> None:
-    (found,) = judge(
-        words(NO_CIDR),
-        items=(node(ONE, cidr=""),),
-        unassigned=frozenset({ONE}),
-        assigner=("--cluster-cidr=10.244.0.0/23",),
-    )
-    assert found.code.name == "FLANNEL_PODCIDR_EXHAUSTED"
-    assert "10.244.0.0/23" in found.title
-    # an event about a node that has a podCIDR by now is over
-    (other,) = judge(words(DENIED), unassigned=frozenset({TWO}))
-    assert other.code.name == "FLANNEL_RBAC_DENIED"
+@pytest.mark.parametrize(
+    ("assigner", "code"),
+    [
+        # the others have 10.244.0.0/24 and 10.244.2.0/24
+        (("--cluster-cidr=10.244.0.0/22", "--node-cidr-mask-size=23"), "EXHAUSTED"),
+        (("--cluster-cidr=10.244.0.0/24",), "EXHAUSTED"),
+        (("--cluster-cidr=10.244.0.0/23",), "UNASSIGNED"),
+        (("--cluster-cidr=10.244.0.0/16", "--allocate-node-cidrs=true"), "UNASSIGNED"),
+        (("--cluster-cidr=10.244.0.0/24", "--allocate-node-cidrs=false"), "UNASSIGNED"),
+        (("--cluster-cidr=10.244.0.0/24", "--node-cidr-mask-size=8"), "UNASSIGNED"),
+        (("--cluster-cidr=no network",), "UNASSIGNED"),
+        ((), "UNASSIGNED"),
+    ],
+)
+def test_a_range_that_is_used_up_is_told_from_none_that_is_assigned(
+    assigner: tuple[str, ...], code: str
+) -> None:
+    (found,) = judge(words(NO_CIDR), items=(node(ONE, cidr=""),), assigner=assigner)
+    assert found.code.name == f"FLANNEL_PODCIDR_{code}"
+    if code == "EXHAUSTED":
+        assert assigner[0].partition("=")[2] in found.title
 
 
 def test_a_configmap_that_cannot_be_read_tells_without_a_log() -> None:
@@ -187,11 +196,9 @@ def test_a_podcidr_that_is_given_overlaps_no_other() -> None:
     off = ("--allocate-node-cidrs=false", "--cluster-cidr=10.244.0.0/16")
     (told,) = judge(items=(node(ONE, cidr=""), master), assigner=off)
     assert f"ssh {MASTER} sudo sed -i 's/--allocate-node-cidrs=false/" in commands(told)
-    narrow = ("--cluster-cidr=10.244.0.0/23",)
-    (wide,) = judge(
-        items=(node(ONE, cidr=""), master), assigner=narrow, unassigned=frozenset({ONE})
-    )
-    assert "s#--cluster-cidr=10.244.0.0/23#--cluster-cidr=10.244.0.0/16#" in commands(wide)
+    narrow = ("--cluster-cidr=10.244.0.0/24",)
+    (wide,) = judge(items=(node(ONE, cidr=""), master), assigner=narrow)
+    assert "s#--cluster-cidr=10.244.0.0/24#--cluster-cidr=10.244.0.0/16#" in commands(wide)
 
 
 def test_all_nodes_at_once_are_one() -> None:

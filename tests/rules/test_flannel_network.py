@@ -282,3 +282,12 @@ def test_the_node_that_came_later_is_registered_anew() -> None:
     later = born(ONE, "2026-02-01T00:00:00Z", CIDRS[ONE])
     (found,) = findings(pod_cidrs, nodes(older, later), cluster())
     assert f"kubectl delete node {ONE}" in found.remediation[0].commands
+
+
+@pytest.mark.parametrize("hairpin", [True, False])
+def test_a_link_is_attached_as_the_others_are(*, hairpin: bool) -> None:
+    other = Link(PORTS[0], kind="veth", master="cni0", hairpin=hairpin)
+    (found,) = findings(bridge, nodes(), cluster(), read(inside(ONE, ports=(other, LOOSE))))
+    (command,) = found.remediation[0].commands
+    assert command.startswith(f'ssh {ONE} "sudo ip link set {LOOSE.name} master cni0')
+    assert (f"{LOOSE.name} type bridge_slave hairpin on" in command) is hairpin

@@ -145,7 +145,7 @@ def served() -> FakeCluster:
 def read(made: FakeCluster, folder: Path, rights: Rights = Rights()) -> Logs:  # noqa: B008 - frozen
     """Read the logs, and build the table."""
     with connected(made, folder) as server:
-        records: tuple[Record, ...] = read_logs(server, rights, world(FAILING))
+        records: tuple[Record, ...] = read_logs(server, rights, choose_logs(world(FAILING)))
     assert all(isinstance(r, LogRecord | GapRecord) for r in records)
     return Tables(bundle(*world(FAILING).bundle.records, *records)).get(Logs)
 

@@ -10,7 +10,6 @@ from doctor.evidence.pod_network import (
     addressed_pods,
     assigner_arguments,
     stuck_pods,
-    unassigned_nodes,
 )
 from doctor.evidence.world import World
 from doctor.model.evidence import PodAddress
@@ -20,7 +19,6 @@ from doctor.model.kube import (
     InvolvedObject,
     Meta,
     Node,
-    NodeSpec,
     Pod,
     PodSpec,
     PodStatus,
@@ -87,14 +85,6 @@ def test_who_has_an_address_of_the_pod_network() -> None:
         world(pod("a", "10.244.1.5"), pod("b"), pod("c", "192.0.2.1", host=True))
     )
     assert found == (PodAddress("shop/a", "n1", "10.244.1.5"),)
-
-
-def test_nodes_for_which_none_was_left() -> None:
-    def node(name: str, cidr: str) -> Node:
-        return Node(metadata=Meta(name=name), spec=NodeSpec(pod_cidr=cidr))
-
-    told = [event(n, "full", "2026", "CIDRNotAvailable") for n in ("n1", "n2", "n9")]
-    assert unassigned_nodes(world(node("n1", ""), node("n2", "10.244.2.0/24"), *told)) == {"n1"}
 
 
 def test_of_the_controller_manager_only_what_is_about_podcidrs_is_kept() -> None:

@@ -99,6 +99,7 @@ def _settled_loose(lab: Lab) -> bool:
 def _heal_loose(lab: Lab) -> None:
     if chosen := noted(lab, LOOSE, "port"):
         _ip(lab, "link", "set", chosen, "master", BRIDGE, check=False)
+        _ip(lab, "link", "set", chosen, "type", "bridge_slave", "hairpin", "on", check=False)
         forget(lab, LOOSE, "port")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from ipaddress import IPv4Network
 from typing import Final
 
 from tests.lab.faults.flanneld import await_flannel, crashed, delete_flannel, flannel_pods, ready
@@ -70,13 +71,20 @@ def _manager(lab: Lab, fault: str, old: str, new: str) -> None:
     changed = re.sub(old, new, text)
     if path.read_text() != changed:
         path.write_text(changed)
-    words = re.findall(r"--(?:allocate-node-cidrs|cluster-cidr)=\S+", changed)
+    _await_manager(lab, changed)
+
+
+def _await_manager(lab: Lab, manifest: str) -> None:
+    """Wait until the controller manager runs with just the arguments of a manifest."""
+    about = re.compile(r"--(?:allocate-node-cidrs|cluster-cidr|node-cidr-mask-size)=\S+")
+    wanted = sorted(about.findall(manifest))
 
     def runs() -> bool:
         found = lab.control_plane.run("pgrep", "-af", "^kube-controller-manager", check=False)
-        return all(word in found.stdout for word in words)
+        lines = found.stdout.splitlines()
+        return bool(lines) and all(sorted(about.findall(line)) == wanted for line in lines)
 
-    poll(runs, seconds=90, what="the controller manager with other arguments")
+    poll(runs, seconds=90, what="the controller manager with those arguments")
 
 
 def _manager_back(lab: Lab, fault: str) -> None:
@@ -86,13 +94,7 @@ def _manager_back(lab: Lab, fault: str) -> None:
     path = lab.control_plane.disk / _MANIFEST.lstrip("/")
     if path.read_text() != text:
         path.write_text(text)
-    words = re.findall(r"--(?:allocate-node-cidrs|cluster-cidr)=\S+", text)
-
-    def runs() -> bool:
-        found = lab.control_plane.run("pgrep", "-af", "^kube-controller-manager", check=False)
-        return all(word in found.stdout for word in words)
-
-    poll(runs, seconds=90, what="the controller manager as it was")
+    _await_manager(lab, text)
     forget(lab, fault, "manifest")
 
 
@@ -116,35 +118,32 @@ def _inject_unassigned(lab: Lab) -> None:
     delete_flannel(lab, last_node(lab))
 
 
-def _narrow(lab: Lab) -> str:
-    """A network that holds the podCIDRs of all nodes but the last."""
-    others = len(lab.nodes) - 1
-    base = lab.shape.pod_network.partition("/")[0]
-    return f"{base}/{24 - max(0, (others - 1).bit_length())}"
+def _narrow(lab: Lab) -> IPv4Network:
+    """The smallest network that holds the podCIDRs of all nodes but the last."""
+    others = [IPv4Network(_cidr(lab, n)) for n in lab.nodes.values() if n != last_node(lab)]
+    found = others[0]
+    while not all(other.subnet_of(found) for other in others):
+        found = found.supernet()
+    return found
 
 
 def _inject_exhausted(lab: Lab) -> None:
-    node = last_node(lab)
-    if _cidr(lab, node):
+    node, span = last_node(lab), _narrow(lab)
+    if _cidr(lab, node) and noted(lab, EXHAUSTED, "node") is None:
         register(lab, EXHAUSTED, node, "")
-    _manager(lab, EXHAUSTED, r"--cluster-cidr=\S+", f"--cluster-cidr={_narrow(lab)}")
+    # both halves of it hold a podCIDR, so that there is none left that is as wide as a half
+    halves = f"--node-cidr-mask-size={span.prefixlen + 1}"
+    asked = f"--cluster-cidr={span}\n    - {halves}"
+    _manager(lab, EXHAUSTED, r"--cluster-cidr=\S+", asked)
+    if _cidr(lab, node):
+        # it was assigned one while the controller manager still had the wider network
+        register(lab, EXHAUSTED, node, "")
     delete_flannel(lab, node)
-
-
-def _no_cidr_left(lab: Lab) -> bool:
-    about = f"reason=CIDRNotAvailable,involvedObject.name={last_node(lab).fqdn}"
-    return bool(lab.kubectl("get", "events", "-A", "--field-selector", about, "-o", "name").strip())
 
 
 def _settled_unassigned(lab: Lab) -> bool:
     node = last_node(lab)
     return not _cidr(lab, node) and crashed(lab, node, "pod cidr not assigned")
-
-
-def _heal_exhausted(lab: Lab) -> None:
-    _heal_registration(lab, EXHAUSTED)
-    about = "reason=CIDRNotAvailable"
-    lab.kubectl("delete", "events", "-A", "--field-selector", about, check=False)
 
 
 def _other(lab: Lab) -> Node:
@@ -212,8 +211,8 @@ FAULTS: Final = (
         lookalikes=(UNASSIGNED, "flannel-rbac-denied", "flannel-not-on-node"),
         fits=lambda shape: len(shape.nodes) > 2,
         inject=_inject_exhausted,
-        settled=lambda lab: _no_cidr_left(lab) and _settled_unassigned(lab),
-        heal=_heal_exhausted,
+        settled=_settled_unassigned,
+        heal=lambda lab: _heal_registration(lab, EXHAUSTED),
     ),
     Fault(
         name=DUPLICATE,
