@@ -17,6 +17,7 @@ def plan(stage: Stage) -> tuple[Flow, ...]:
         (Wave.DNS, flows_resolving.upstreams),
         (Wave.DNS, flows_resolving.searched),
         (Wave.SERVICE_IP, flows_cluster.service_ip),
+        (Wave.SERVICE_IP, flows_cluster.proxy_api),
         (Wave.WEBHOOK, flows_cluster.webhook),
         (Wave.BACKEND, flows_cluster.backend),
         (Wave.VIP, flows_site.vip),

@@ -3,13 +3,22 @@
 from collections.abc import Iterator, Sequence
 
 from doctor.bundle.schema import ProbePodRecord
-from doctor.collect.flow import MOST_ENDPOINTS, MOST_VANTAGES, Stage, flow, some
-from doctor.model.evidence import Backend, Backends, DnsService, Ingresses, NodeNetworks, Webhooks
+from doctor.collect.flow import MOST_ENDPOINTS, MOST_VANTAGES, Stage, flow, is_ipv4, some
+from doctor.model.evidence import (
+    Backend,
+    Backends,
+    DnsService,
+    Ingresses,
+    KubeProxy,
+    NodeNetworks,
+    Webhooks,
+)
 from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
 from doctor.model.kube import Pod
 from doctor.model.node import NodeNetwork
+from doctor.parse.proxy_conf import server_place
 
-__all__ = ["backend", "dns", "mesh", "service_ip", "sizes", "webhook"]
+__all__ = ["backend", "dns", "mesh", "proxy_api", "service_ip", "sizes", "webhook"]
 
 _NEIGHBOURS = 4
 """Each node is tried against so many others, in a ring: cost grows with nodes, not their square."""
@@ -193,6 +202,16 @@ def service_ip(stage: Stage) -> Iterator[Flow]:
             )
 
 
+def proxy_api(stage: Stage) -> Iterator[Flow]:
+    """The API server where kube-proxy is told to find it, if that is none of its endpoints."""
+    host, port = server_place(stage.tables.get(KubeProxy).server)
+    known = {(e.address, e.port) for e in stage.tables.world.backend("default/kubernetes").ready}
+    if is_ipv4(host) and (host, port) not in known:
+        for node in stage.nodes:
+            vantage = Vantage(VantageKind.NODE, node)
+            yield flow(Purpose.PROXY_API, vantage, FlowKind.TCP, host, port, subject="kube-proxy")
+
+
 def webhook(stage: Stage) -> Iterator[Flow]:
     """From control-plane nodes, as the API server dials: the ClusterIP, and each endpoint.
 
@@ -255,9 +274,20 @@ def backend(stage: Stage) -> Iterator[Flow]:
             kind = VantageKind.POD if node in stage.pods else VantageKind.NODE
             if node in stage.pods or node in stage.nodes:
                 yield from _to_endpoints(Purpose.BACKEND, Vantage(kind, node), backend)
+        if backend.port and backend.port.node_port and backend.port.protocol == "TCP":
+            yield from _node_port(stage, backend.key, backend.port.node_port)
         for pod in backend.pods[:MOST_ENDPOINTS]:
             if pod.node in stage.nodes and not pod.ready and pod.status.pod_ip:
                 yield from _readiness(pod)
+
+
+def _node_port(stage: Stage, key: str, port: int) -> Iterator[Flow]:
+    """Each node's own node port, from the node itself: whatever filters stand before it."""
+    addresses = {n.name: n.address for n in stage.tables.world.linux if n.address}
+    for node in stage.nodes[:MOST_VANTAGES]:
+        if node in addresses:
+            vantage = Vantage(VantageKind.NODE, node)
+            yield flow(Purpose.NODE_PORT, vantage, FlowKind.TCP, addresses[node], port, subject=key)
 
 
 def _controller_nodes(stage: Stage) -> tuple[str, ...]:

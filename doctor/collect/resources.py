@@ -105,7 +105,8 @@ _ANNOTATIONS = (
 )
 _ARGUMENTS = re.compile(
     r"--(controller-class|ingress-class|lb-class|watch-ingress-without-class"
-    r"|providers\.kubernetesingress(\.ingressclass)?|iface|ip-masq|cluster-cidr|allocate-node-cidrs|node-cidr-mask-size)\b",
+    r"|providers\.kubernetesingress(\.ingressclass)?|iface|ip-masq|cluster-cidr|allocate-node-cidrs|node-cidr-mask-size"
+    r"|service-cluster-ip-range)\b",
     re.IGNORECASE,
 )
 _DATA_KEYS = ("net-conf.json", "Corefile", "config.conf", "kubeconfig.conf")

@@ -1,6 +1,6 @@
 """Builders of kube-proxy's state, and of the Services that it has to serve."""
 
-from doctor.evidence.finders import coredns_service, kube_proxy_daemonset
+from doctor.evidence.finders import coredns_service, kube_proxy_daemonset, pods_of_image
 from doctor.evidence.states import backends, pods_of, webhooks
 from doctor.evidence.world import World
 from doctor.model.evidence import KubeProxy
@@ -11,6 +11,7 @@ __all__ = ["kube_proxy", "proxied_services"]
 
 _API_SERVER = "default/kubernetes"
 _MOST = 64
+_RANGE = "--service-cluster-ip-range="
 
 
 def kube_proxy(world: World) -> KubeProxy:
@@ -33,6 +34,7 @@ def kube_proxy(world: World) -> KubeProxy:
         cluster_cidr=conf.cluster_cidr,
         detect_local=conf.detect_local or "",
         server=parse_server(data.get("kubeconfig.conf", "")),
+        instances=pods_of_image(world, "/kube-proxy"),
     )
 
 
@@ -50,4 +52,28 @@ def proxied_services(world: World) -> ProxiedServices:
     items = [
         world.backend(s.key, p.name or str(p.port)) for s in addressed for p in s.spec.ports or ()
     ]
-    return ProxiedServices(gaps=gaps, items=tuple(items[:_MOST]), dns=dns, webhooks=called)
+    return ProxiedServices(
+        gaps=gaps,
+        items=tuple(items[:_MOST]),
+        dns=dns,
+        webhooks=called,
+        ranges=_ranges(world),
+        taken=tuple(
+            s.spec.cluster_ip
+            for s in world.services.values()
+            if s.spec.cluster_ip not in ("", "None") and ":" not in s.spec.cluster_ip
+        ),
+    )
+
+
+def _ranges(world: World) -> tuple[str, ...]:
+    """Read the Services' networks out of the API servers' arguments; those of IPv6 are left out."""
+    words = (
+        w
+        for p in pods_of_image(world, "/kube-apiserver")
+        for c in p.spec.containers
+        for w in (*(c.command or ()), *(c.args or ()))
+    )
+    found = (w.partition("=")[2] for w in words if w.startswith(_RANGE))
+    parts = (part for text in found for part in text.split(",") if ":" not in part)
+    return tuple(dict.fromkeys(p.strip() for p in parts if p.strip()))

@@ -146,7 +146,7 @@ TABLES: dict[type[Evidence], Table] = {
     ),
     model.ServiceIpFlows: _plain(
         model.ServiceIpFlows,
-        (Purpose.SERVICE_IP, Purpose.API_DIRECT),
+        (Purpose.SERVICE_IP, Purpose.API_DIRECT, Purpose.PROXY_API),
         (*_PROBING, Wave.SERVICE_IP),
     ),
     model.Webhooks: Table(lambda t: states.webhooks(t.world), _WEBHOOKS),
@@ -163,7 +163,7 @@ TABLES: dict[type[Evidence], Table] = {
     model.Backends: Table(lambda t: states.backends(t.world), _BACKENDS),
     model.BackendFlows: _plain(
         model.BackendFlows,
-        (Purpose.BACKEND, Purpose.READINESS),
+        (Purpose.BACKEND, Purpose.READINESS, Purpose.NODE_PORT),
         (*_PROBING, *_BACKENDS, Wave.BACKEND),
     ),
     model.LoadBalancers: Table(lambda t: states.load_balancers(t.world), _METALLB),

@@ -563,6 +563,7 @@ class KubeProxy(Evidence, frozen=True, kw_only=True):
         cluster_cidr: The networks that it takes for pods'; None where that was not read.
         detect_local: How else it tells traffic of the node's own pods; empty where it does not.
         server: The URL at which it looks for the API server; empty where that was not read.
+        instances: All pods with its image, whoever made them.
     """
 
     daemonset: DaemonSet | None = None
@@ -572,6 +573,7 @@ class KubeProxy(Evidence, frozen=True, kw_only=True):
     cluster_cidr: str | None = None
     detect_local: str = ""
     server: str = ""
+    instances: tuple[Pod, ...] = ()
 
     def on(self, node: str) -> Pod | None:
         """Return kube-proxy's pod on a node."""
@@ -579,7 +581,10 @@ class KubeProxy(Evidence, frozen=True, kw_only=True):
 
 
 class ServiceIpFlows(Measured, frozen=True, kw_only=True):
-    """From every vantage: the API server at its ClusterIP, and directly."""
+    """From every vantage: the API server at its ClusterIP, and directly.
+
+    From nodes also where kube-proxy looks for it (PROXY_API), if that is another place.
+    """
 
 
 class Backends(Evidence, frozen=True, kw_only=True):
@@ -593,7 +598,10 @@ class Backends(Evidence, frozen=True, kw_only=True):
 
 
 class BackendFlows(Measured, frozen=True, kw_only=True):
-    """TCP to backends' endpoints, and the kubelet's readiness request repeated."""
+    """TCP to backends' endpoints, and the kubelet's readiness request repeated.
+
+    With it, each node's own node ports, asked on the node itself (NODE_PORT).
+    """
 
 
 class LoadBalancers(Evidence, frozen=True, kw_only=True):

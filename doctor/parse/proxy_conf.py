@@ -1,10 +1,13 @@
 """What kube-proxy is told: the lines of its configuration and of its kubeconfig that are kept."""
 
 import re
+from urllib.parse import urlsplit
 
 import msgspec
 
-__all__ = ["ProxyConf", "parse_proxy_conf", "parse_server"]
+__all__ = ["ProxyConf", "parse_proxy_conf", "parse_server", "server_place"]
+
+_HTTPS_PORT = 443
 
 _LINE = re.compile(r"^\s*(mode|clusterCIDR|detectLocalMode):[ \t]*(\S{0,200})", re.MULTILINE)
 _SERVER = re.compile(r"^\s*(?:-\s+)?server:[ \t]*(\S{1,300})\s*$", re.MULTILINE)
@@ -40,6 +43,16 @@ def parse_server(text: str) -> str:
     """Read the URL of the API server out of ``kubeconfig.conf``; empty where there is none."""
     found = _SERVER.search(text)
     return _bare(found.group(1)) if found else ""
+
+
+def server_place(url: str) -> tuple[str, int]:
+    """Read host and port out of a server's URL; no host where it is none."""
+    try:
+        parts = urlsplit(url)
+        place = parts.hostname or "", parts.port or _HTTPS_PORT
+    except ValueError:
+        return "", 0
+    return place
 
 
 def _bare(value: str) -> str:

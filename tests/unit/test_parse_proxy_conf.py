@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doctor.parse.proxy_conf import ProxyConf, parse_proxy_conf, parse_server
+from doctor.parse.proxy_conf import ProxyConf, parse_proxy_conf, parse_server, server_place
 from tests.unit.recorded import damaged
 
 CONFIG = """\
@@ -63,7 +63,22 @@ def test_server(text: str, expected: str) -> None:
     assert parse_server(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://192.168.100.101:6443", ("192.168.100.101", 6443)),
+        ("https://api.example", ("api.example", 443)),
+        ("https://api.example:66666", ("", 0)),
+        ("https://[::1", ("", 0)),
+        ("", ("", 443)),
+    ],
+)
+def test_place(url: str, expected: tuple[str, int]) -> None:
+    assert server_place(url) == expected
+
+
 @given(st.one_of(damaged(CONFIG, KUBECONFIG), st.text()))
 def test_nothing_is_raised(text: str) -> None:
     conf = parse_proxy_conf(text)
+    assert len(server_place(text)) == 2
     assert len(f"{conf.mode}{conf.cluster_cidr}{conf.detect_local}{parse_server(text)}") < 1000

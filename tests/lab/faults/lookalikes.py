@@ -51,7 +51,7 @@ LOOKALIKES: Final[dict[str, Alike]] = {
     ),
     "L6": Alike(
         seen="Traffic goes to an address that no pod has any more.",
-        members=("kube-proxy-hung", "kube-proxy-rules-flushed"),
+        members=("kube-proxy-hung", "kube-proxy-backends-mixed", "kube-proxy-rules-flushed"),
     ),
     "L7": Alike(
         seen="Small packets cross between nodes, or connections stand, and still it hangs.",
