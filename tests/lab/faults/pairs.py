@@ -2,7 +2,8 @@
 
 Left out is what one of two hides from every vantage: a filter on the tunnel hides all that is asked of
 other nodes; a site without an address cannot be asked with a wrong Host; a site without endpoints has
-nobody whose database could be missed. There only the first can be asked for.
+nobody whose database could be missed, or who would answer past the proxy. There only the first can be
+asked for.
 """
 
 from typing import Final
@@ -17,7 +18,6 @@ PAIRS: Final[tuple[tuple[str, str], ...]] = (
     ("host-header-lost", "tcp53-dropped"),
     ("host-header-lost", "kube-proxy-gone"),
     ("host-header-lost", "webhook-backend-down"),
-    ("host-header-lost", "selector-matches-nothing"),
     ("ingress-host-mismatch", "coredns-at-zero"),
     ("ingress-host-mismatch", "no-l2advertisement"),
     ("ingress-class-missing", "pool-missing"),
