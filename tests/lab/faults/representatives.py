@@ -6,7 +6,7 @@ from typing import Final
 from tests.lab.faults import FAULTS
 from tests.lab.faults.lookalikes import LOOKALIKES
 from tests.lab.faults.model import Fault
-from tests.lab.shape import Shape
+from tests.lab.shape import ARTICLE, Shape
 
 __all__ = ["DECOY", "covered_by", "needs_of", "representatives"]
 
@@ -28,14 +28,15 @@ def needs_of(shape: Shape) -> frozenset[str]:
 def representatives(shape: Shape) -> tuple[Fault, ...]:
     """Return few faults that stand for each link and each set of look-alikes, in order.
 
-    The one that stands for most is taken first; among equals the first of the catalogue, but of
-    decoys the last, as those of the first links wait longest.
+    What the article's lab cannot show is taken first, then the one that stands for most; among equals
+    the first of the catalogue, but of decoys the last, as those of the first links wait longest.
     """
     fitting = [f for f in FAULTS.values() if f.fits(shape)]
     left = needs_of(shape)
     chosen: set[str] = set()
     while left:
-        best = max(_preferred(fitting), key=lambda f: len(covered_by(f) & left))
+        useful = [f for f in _preferred(fitting) if covered_by(f) & left]
+        best = max(useful, key=lambda f: (_own(f), len(covered_by(f) & left)))
         chosen.add(best.name)
         left -= covered_by(best)
     for fault in fitting:
@@ -43,6 +44,11 @@ def representatives(shape: Shape) -> tuple[Fault, ...]:
         if fault.name in chosen and frozenset().union(*others) >= needs_of(shape):
             chosen.remove(fault.name)
     return tuple(f for f in fitting if f.name in chosen)
+
+
+def _own(fault: Fault) -> bool:
+    """Say whether a fault is one of those that are not to be had in the article's lab."""
+    return not fault.fits(ARTICLE)
 
 
 def _preferred(faults: Iterable[Fault]) -> list[Fault]:
