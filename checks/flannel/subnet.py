@@ -147,6 +147,15 @@ def _other_subnet(
         f"{cidr}: no other node routes to them",
         hop=Hop(HopKind.FLANNEL, name),
         evidence=(evidence, f"api:nodes/{name}"),
+        # whoever is given a podCIDR of another node's is soon at odds with it
+        consequence_of=(Hop(HopKind.POD_NETWORK, name),) if _shared(nodes, name) else (),
         remediation=_again(pod, name),
         falsifier=f"FLANNEL_SUBNET in /run/flannel/subnet.env on {name} lies in {cidr}",
     )
+
+
+def _shared(nodes: Nodes, name: str) -> bool:
+    """Say whether a node's podCIDR overlaps with that of another node."""
+    own = pod_cidr(nodes, name)
+    others = (pod_cidr(nodes, n.name) for n in nodes.items if n.name != name)
+    return own is not None and any(o is not None and o.overlaps(own) for o in others)

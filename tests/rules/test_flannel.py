@@ -155,3 +155,11 @@ def test_a_wrong_network_is_mended_by_the_one_that_pods_come_from() -> None:
         on_every_node, nodes(), flannel(broken(MASTER), network="10.245.0.0/16"), None, Logs()
     )
     assert found.hop.covers(crash[0].consequence_of[0])
+
+
+def test_a_subnet_at_odds_with_a_podcidr_that_is_anothers_is_no_cause() -> None:
+    read = networks(network(TWO))
+    (own,) = findings(subnet_env, nodes(node(TWO, cidr="10.244.9.0/24")), flannel(), read)
+    (twice,) = findings(subnet_env, nodes(node(TWO, cidr="10.244.1.0/24")), flannel(), read)
+    assert own.consequence_of == ()
+    assert [str(h) for h in twice.consequence_of] == [f"pod-network:{TWO}"]

@@ -5,7 +5,7 @@ import re
 from ipaddress import IPv4Network
 from typing import Final
 
-from tests.lab.faults.flanneld import await_flannel, crashed, delete_flannel, flannel_pods, ready
+from tests.lab.faults.flanneld import await_flannel, crashed, delete_flannel
 from tests.lab.faults.model import Fault, all_but, has_workers
 from tests.lab.faults.objects import Json, forget, note, noted
 from tests.lab.faults.stuck import last_node
@@ -105,10 +105,18 @@ def _heal_registration(lab: Lab, fault: str) -> None:
     node.start_service(KUBELET)
     poll(lambda: _exists(lab, node), seconds=60, what=f"the registration of {node.name}")
     _manager_back(lab, fault)
-    if cidr and not ready(lab, node):
-        delete_flannel(lab, node)
-        await_flannel(lab, node)
+    if cidr:
+        # who lost the node for a moment has taken away the way to its pods
+        restart_flannel(lab)
     forget(lab, fault, "node")
+
+
+def restart_flannel(lab: Lab) -> None:
+    """Have flannel's pods made anew on all nodes."""
+    for node in lab.nodes.values():
+        delete_flannel(lab, node)
+    for node in lab.nodes.values():
+        await_flannel(lab, node)
 
 
 def _inject_unassigned(lab: Lab) -> None:
@@ -150,10 +158,29 @@ def _other(lab: Lab) -> Node:
     return list(lab.nodes.values())[-2]
 
 
+def _renew(lab: Lab) -> None:
+    """Have the pod network of the last node made anew, as on a node that has just joined."""
+    node = last_node(lab)
+    delete_flannel(lab, node)
+    await_flannel(lab, node)
+    node.run("ip", "link", "delete", "cni0", check=False)
+    there = ("get", "pods", "-A", "-o", "json", "--field-selector", f"spec.nodeName={node.fqdn}")
+    for pod in json.loads(lab.kubectl(*there))["items"]:
+        if not pod["spec"].get("hostNetwork"):
+            name = ("-n", pod["metadata"]["namespace"], pod["metadata"]["name"])
+            lab.kubectl("delete", "pod", *name, "--wait=false")
+
+
 def _inject_duplicate(lab: Lab) -> None:
     cidr = _cidr(lab, _other(lab))
     if _cidr(lab, last_node(lab)) != cidr:
         register(lab, DUPLICATE, last_node(lab), cidr)
+        _renew(lab)
+
+
+def _heal_duplicate(lab: Lab) -> None:
+    _heal_registration(lab, DUPLICATE)
+    _renew(lab)
 
 
 def _settled_duplicate(lab: Lab) -> bool:
@@ -178,8 +205,6 @@ def _only(*codes: str) -> frozenset[str]:
     }
     return all_but("FLANNEL_") | (deep - set(codes))
 
-
-__all__ = ["FAULTS", "flannel_pods", "register"]
 
 FAULTS: Final = (
     Fault(
@@ -225,6 +250,6 @@ FAULTS: Final = (
         fits=lambda shape: len(shape.nodes) > 2,
         inject=_inject_duplicate,
         settled=_settled_duplicate,
-        heal=lambda lab: _heal_registration(lab, DUPLICATE),
+        heal=_heal_duplicate,
     ),
 )
