@@ -4,7 +4,7 @@ import datetime as dt
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import msgspec
 
@@ -50,6 +50,7 @@ __all__ = ["Options", "gather"]
 _WORKERS = 8
 _RAW = (FlowKind.ARP, FlowKind.PING, FlowKind.TRACE)
 _PACKET_SECONDS = 15.0
+_READ_FIRST_SECONDS = 2.0
 _MOST_NODES = 8
 _MOST_ASKED = 64
 _NONCES = 1 << 24
@@ -197,15 +198,14 @@ def _probe(run: _Run) -> None:
     denied = _denied(run, found)
     entered: dict[str, Shell] = {n: s for n, s in found.items() if n not in denied.nodes}
     with ThreadPoolExecutor(_WORKERS) as pool:
-        # nodes are read while the probe pods start
         most = most_bytes(len(entered))
-        reading = pool.map(lambda s: read_node(s, most), entered.values())
+        reading = [pool.submit(read_node, s, most) for s in entered.values()]
 
         def measure_with(started: ProbePodSet) -> None:
             pods = pod_shells(run.api, started)
             hosts = pod_shells(run.api, started, host=True)
             run.records.extend(started.records)
-            run.records.extend(reading)
+            run.records.extend(r.result() for r in reading)
             run.records.extend(pool.map(lambda s: read_node(s, most), hosts.values()))
             everywhere = {**entered, **hosts}
             bare = [p for p in _kube_proxies(run, world) if p.node not in everywhere]
@@ -216,6 +216,8 @@ def _probe(run: _Run) -> None:
         if denied.pods:
             measure_with(ProbePodSet())
         else:
+            # the network plugin of a pod that starts mends the bridge that it finds
+            wait(reading, timeout=run.api.deadline.bound(_READ_FIRST_SECONDS))
             _pods(run, world, entered, measure_with)
 
 
