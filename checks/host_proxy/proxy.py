@@ -304,6 +304,8 @@ def _denied(
         hop=hop_of(through),
         evidence=(*ids([through, *direct]), evidence),
         confidence=Confidence.LIKELY,
+        # 502 may come from behind the upstream, too: of several endpoints another one answered
+        flows=ids([through]),
         remediation=(
             mend(
                 "Where SELinux enforces, allow the proxy to connect; else reload it",

@@ -1,6 +1,8 @@
 """What is broken between nodes: the underlay, what was read on a node, or a filter."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
 
 from checks.common import and_list, ids, security_group
 from checks.overlay.classes import Class, Pair, Pairs, classes
@@ -12,6 +14,7 @@ from checks.overlay.codes import (
     UNDERLAY_UNREACHABLE,
     VERIFY,
 )
+from checks.overlay.counted import burst_fault, carried, one_way, reverse_path_fault
 from checks.overlay.device import backend_fault, device_fault
 from checks.overlay.firewall import firewall_fault
 from checks.overlay.peers import address_fault, entry_fault, route_fault
@@ -21,13 +24,15 @@ from doctor.model.hop import ANY, Hop, HopKind
 
 __all__ = ["broken_between", "let_pass"]
 
-_LOOKS = (
+_Look = Callable[[World, str, str], Fault | None]
+_LOOKS: tuple[_Look, ...] = (
     backend_fault,
     device_fault,
     route_fault,
     address_fault,
     entry_fault,
     firewall_fault,
+    burst_fault,
 )
 """What is read at both ends of a broken path, what brings others about first."""
 
@@ -35,16 +40,27 @@ _LOOKS = (
 def broken_between(world: World, pairs: Pairs, broken: Pairs) -> Iterator[Finding]:
     """Say what is broken between nodes: the underlay, what was read on a node, or a filter."""
     down = [p for p in broken if underlay_answers(world, p) is False]
-    read = {p: f for p in broken if p not in down and (f := _at_ends(world, p))}
+    read = {
+        p: f
+        for p in broken
+        if (f := _at_ends(world, p, (reverse_path_fault,) if p in down else _LOOKS))
+    }
+    down = [p for p in down if p not in read]
     rest = [p for p in broken if p not in down and p not in read]
-    sure = [p for p in rest if underlay_answers(world, p) and carrier_known(world)]
+    known = [p for p in rest if underlay_answers(world, p) and carrier_known(world)]
+    sure = [p for p in known if not carried(world, p)]
     routed = not world.mesh.overlay
     code = OVERLAY_ROUTED_FILTERED if routed else OVERLAY_UDP_FILTERED
     yield from _read_on_nodes(world, read, pairs, broken)
+    directed = one_way(world, sure)
+    for group in directed:
+        yield _one_direction(world, group, broken)
+    sure = [p for p in sure if not any(p in g.pairs for g in directed)]
+    rest = [p for p in rest if p not in known or carried(world, p)]
     for what, chosen in (
         (UNDERLAY_UNREACHABLE, down),
         (code, sure),
-        (OVERLAY_PATH_BROKEN, [p for p in rest if p not in sure]),
+        (OVERLAY_PATH_BROKEN, rest),
     ):
         for group in classes(len(world.nodes.linux), chosen, list(pairs)):
             yield _in_between(world, what, group, broken)
@@ -75,7 +91,10 @@ def _in_between(world: World, code: Code, group: Class, broken: Pairs) -> Findin
         code=code,
         title=titles[code],
         hop=Hop(HopKind.UNDERLAY, group.where, "" if underlay else world.mesh.overlay),
-        evidence=flows + controls + tuple(sorted(r.evidence for r in read)),
+        evidence=flows
+        + controls
+        + _counted(world, group.pairs)
+        + tuple(sorted(r.evidence for r in read)),
         confidence=Confidence.CERTAIN
         if underlay or (sure and code is not OVERLAY_PATH_BROKEN)
         else Confidence.LIKELY,
@@ -86,10 +105,31 @@ def _in_between(world: World, code: Code, group: Class, broken: Pairs) -> Findin
     )
 
 
-def let_pass(world: World, code: Code, group: Class) -> tuple[Remediation, ...]:
-    """Say how to let the traffic of a class of hops pass."""
+def _one_direction(world: World, group: Class, broken: Pairs) -> Finding:
+    """Say that one way is lost and the way back is not."""
+    made = _in_between(world, OVERLAY_UDP_FILTERED, group, broken)
+    receivers = group.where.partition(">")[2].replace("*", "").split(",")
+    port = world.mesh.overlay.replace("/", " ").upper()
+    return msgspec.structs.replace(
+        made,
+        title=f"{port} is dropped {group.words}, and passes the other way",
+        # what a security group does not admit is dropped where it would arrive
+        remediation=let_pass(world, OVERLAY_UDP_FILTERED, group, receivers[0]),
+        falsifier=f"A pod reaches a pod on another node {group.words}",
+    )
+
+
+def _counted(world: World, pairs: Iterable[Pair]) -> tuple[str, ...]:
+    """List the evidence of the bursts between some nodes."""
+    ways = [w for p in pairs for w in (p, p[::-1])]
+    return tuple(e for w in ways if (b := world.counters.way(*w)) for e in b.evidence[:1])
+
+
+def let_pass(world: World, code: Code, group: Class, first: str = "") -> tuple[Remediation, ...]:
+    """Say how to let the traffic of a class of hops pass, best where it arrives."""
     ends = sorted({n for p in group.pairs for n in p})
     nodes = [n for n in world.nodes.items if n.name in ends and n.address]
+    nodes.sort(key=lambda n: n.name != first)
     port = "openstack port list --fixed-ip ip-address={} -f value -c ID"
     if code is OVERLAY_UDP_FILTERED:
         protocol, _, number = world.mesh.overlay.partition("/")
@@ -116,10 +156,9 @@ def let_pass(world: World, code: Code, group: Class) -> tuple[Remediation, ...]:
     return (Remediation(title, tuple(commands), Risk.SAFE, VERIFY),)
 
 
-def _at_ends(world: World, pair: Pair) -> list[tuple[str, Fault]]:
+def _at_ends(world: World, pair: Pair, looks: Iterable[_Look]) -> list[tuple[str, Fault]]:
     """Return the first kind of fault that was read on either node of a pair."""
-    # a device that is down takes its routes along
-    for read in _LOOKS:
+    for read in looks:
         found = [(a, read(world, a, b)) for a, b in (pair, pair[::-1])]
         faults = [(n, f) for n, f in found if f]
         if faults:

@@ -12,6 +12,7 @@ __all__ = [
     "OVERLAY_HOST_FIREWALL",
     "OVERLAY_IP_FORWARD_OFF",
     "OVERLAY_NEIGHBOUR_WRONG",
+    "OVERLAY_NOT_DECAPSULATED",
     "OVERLAY_PATH_BROKEN",
     "OVERLAY_PORT_IN_USE",
     "OVERLAY_PORT_MISMATCH",
@@ -20,6 +21,8 @@ __all__ = [
     "OVERLAY_ROUTED_FILTERED",
     "OVERLAY_ROUTE_MISSING",
     "OVERLAY_ROUTE_SHADOWED",
+    "OVERLAY_RP_FILTER_DROPS",
+    "OVERLAY_UDP_CHECKSUM_BROKEN",
     "OVERLAY_UDP_FILTERED",
     "OVERLAY_VNI_MISMATCH",
     "OVERLAY_VTEP_MAC_CHANGED",
@@ -102,6 +105,18 @@ OVERLAY_NEIGHBOUR_WRONG = _code(
 OVERLAY_FDB_WRONG = _code(
     "OVERLAY_FDB_WRONG",
     "A node's forwarding entry for another node's VXLAN device is missing, or leads elsewhere.",
+)
+OVERLAY_NOT_DECAPSULATED = _code(
+    "OVERLAY_NOT_DECAPSULATED",
+    "VXLAN's packets arrive at a node, and its VXLAN device takes none of them.",
+)
+OVERLAY_UDP_CHECKSUM_BROKEN = _code(
+    "OVERLAY_UDP_CHECKSUM_BROKEN",
+    "VXLAN's packets arrive at a node with a wrong UDP checksum, and are thrown away.",
+)
+OVERLAY_RP_FILTER_DROPS = _code(
+    "OVERLAY_RP_FILTER_DROPS",
+    "A node drops packets of another node because its way back leads by another device.",
 )
 
 VERIFY = "wwwm-doctor check overlay"

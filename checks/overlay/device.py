@@ -42,9 +42,14 @@ def _usual(values: list[str], prefer: str) -> str:
     return max(sorted(counts), key=lambda v: (counts[v], v == prefer), default="")
 
 
-def _restart_all(world: World, title: str, *first: str) -> Remediation:
-    """Say how to let flannel set up all nodes again."""
-    commands = first + tuple(
+def _restart_all(world: World, title: str, *then: str) -> Remediation:
+    """Say how to let flannel set up all nodes again, and what to do after that."""
+    return Remediation(title, (*_restarts(world), *then), Risk.DISRUPTIVE, VERIFY)
+
+
+def _restarts(world: World) -> tuple[str, ...]:
+    """Write the commands that restart flannel everywhere, and wait for it."""
+    return tuple(
         c
         for d in world.flannel.daemonsets
         for c in (
@@ -52,7 +57,6 @@ def _restart_all(world: World, title: str, *first: str) -> Remediation:
             f"kubectl -n {d.namespace} rollout status daemonset {d.name} --timeout=120s",
         )
     )
-    return Remediation(title, commands, Risk.DISRUPTIVE, VERIFY)
 
 
 def device_fault(world: World, at: str, _: str) -> Fault | None:
@@ -148,8 +152,10 @@ def _odd_port(world: World, read: NodeNetwork, device: Link) -> Fault | None:
         _restart_all(
             world,
             "Let flannel on every node use the port of its configuration",
-            # a device that is there is kept where the configuration names no port
-            f"{world.flannel.enter(read.node)} ip link delete {device.name}",
+            # a device that is there is kept where the configuration names no port; one that is
+            # deleted is made again at once by the flannel that runs, but its routes are not
+            f"ssh {read.node} sudo ip link delete {device.name}",
+            *_restarts(world),
         ),
         *(f"node:{n}" for n in others),
     )
@@ -175,7 +181,7 @@ def _odd_number(world: World, read: NodeNetwork, device: Link) -> Fault | None:
         _restart_all(
             world,
             "Let flannel on every node use the VNI of its configuration",
-            f"{world.flannel.enter(read.node)} ip link delete {device.name}",
+            f"ssh {read.node} sudo ip link delete {device.name}",
         ),
         *(f"api:nodes/{n}" for n in others),
     )

@@ -24,6 +24,7 @@ from doctor.model.finding import Confidence, Finding, Remediation, Risk
 from doctor.model.flow import Observation, VantageKind
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.netfilter import Action
+from doctor.model.node import NodeNetwork
 
 __all__ = ["forwarding_findings", "forwards", "not_forwarding", "unexplained"]
 
@@ -74,8 +75,17 @@ def _unexplained_any(flows: list[Observation], forward: list[str]) -> bool:
 def _states(world: World, name: str, flows: list[Observation]) -> bool:
     """Say whether what was read on a node shows that it does not forward."""
     read, rule = world.networks.of(name), _forward_rule(world, name, flows)
-    off = read is not None and read.ip_forward is False
+    off = read is not None and (read.ip_forward is False or bool(_off(read)))
     return off or (rule is not None and (rule.certain or rule.rule is not None))
+
+
+def _off(read: NodeNetwork) -> tuple[str, ...]:
+    """Name the devices that pods' packets come in by and that do not forward, though all others do."""
+    if not read.ip_forward:
+        return ()
+    devices = ("cni0", *(i.name for i in read.links if i.vxlan_id or i.vxlan_port))
+    settings = {d: read.sysctl(f"net.ipv4.conf.{d}.forwarding") for d in devices}
+    return tuple(d for d, s in settings.items() if s and s.value == 0)
 
 
 def forwarding_findings(world: World, forward: dict[str, list[Observation]]) -> Iterator[Finding]:
@@ -115,6 +125,20 @@ def _forward_fault(world: World, name: str, flows: list[Observation]) -> Fault:
             f"Node {name} does not forward pod traffic: net.ipv4.ip_forward is 0",
             evidence,
             Remediation(f"Let {name} forward", commands, Risk.SAFE, VERIFY),
+        )
+    if read and (devices := _off(read)):
+        settings = [f"net/ipv4/conf/{d}/forwarding=1" for d in devices]
+        return Fault(
+            OVERLAY_IP_FORWARD_OFF,
+            f"Node {name} does not forward what comes in by {and_list(devices)}: "
+            f"net.ipv4.conf.{devices[0]}.forwarding is 0",
+            evidence,
+            Remediation(
+                f"Let {name} forward, and take the setting out of /etc/sysctl.d",
+                tuple(f"ssh {name} sudo sysctl -w {s}" for s in settings),
+                Risk.SAFE,
+                VERIFY,
+            ),
         )
     if rule:
         rejects = rule.action is Action.REJECT

@@ -8,8 +8,9 @@ import msgspec
 from checks.common import ids
 from checks.overlay.classes import PAIR, Class, Pair, Pairs, classes
 from checks.overlay.codes import VERIFY
+from checks.overlay.mtu import WRAPPING, Room, no_room
 from doctor.contract import check
-from doctor.model.evidence import Flannel, Nodes, Pings
+from doctor.model.evidence import Flannel, NodeNetworks, Nodes, Pings
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.flow import Observation, Purpose
@@ -18,6 +19,7 @@ from doctor.model.link import Link
 
 __all__ = [
     "OVERLAY_LOSSY",
+    "OVERLAY_MTU_INCONSISTENT",
     "OVERLAY_MTU_TOO_LARGE",
     "UNDERLAY_LOSSY",
     "UNDERLAY_MTU_TOO_SMALL",
@@ -33,6 +35,11 @@ OVERLAY_MTU_TOO_LARGE = Code(
     "OVERLAY_MTU_TOO_LARGE",
     Link.OVERLAY,
     "Pods send packets that are too large for what carries them between the nodes.",
+)
+OVERLAY_MTU_INCONSISTENT = Code(
+    "OVERLAY_MTU_INCONSISTENT",
+    Link.OVERLAY,
+    "A node gives its pods an MTU for which the interface that carries them has no room.",
 )
 UNDERLAY_LOSSY = Code(
     "UNDERLAY_LOSSY", Link.OVERLAY, "A part of the packets between nodes is lost."
@@ -65,14 +72,23 @@ class _Kind(NamedTuple):
 @check(
     id="overlay.quality",
     title="Packets of full size cross between nodes, and none is lost",
-    codes=(UNDERLAY_MTU_TOO_SMALL, OVERLAY_MTU_TOO_LARGE, UNDERLAY_LOSSY, OVERLAY_LOSSY),
+    codes=(
+        UNDERLAY_MTU_TOO_SMALL,
+        OVERLAY_MTU_INCONSISTENT,
+        OVERLAY_MTU_TOO_LARGE,
+        UNDERLAY_LOSSY,
+        OVERLAY_LOSSY,
+    ),
     essential=False,
 )
-def quality(nodes: Nodes, pings: Pings, flannel: Flannel | None) -> Iterator[Finding]:
+def quality(
+    nodes: Nodes, pings: Pings, flannel: Flannel | None, networks: NodeNetworks | None
+) -> Iterator[Finding]:
     """Packets of full size cross between nodes, and none is lost.
 
     What it looks at:
-        Pings between nodes, and from nodes to pods of other nodes: small ones, a fixed number of
+        The MTU of the nodes' devices, and
+        pings between nodes, and from nodes to pods of other nodes: small ones, a fixed number of
         which is counted, and ones as large as the interface promises, which must not be
         fragmented.
 
@@ -88,6 +104,8 @@ def quality(nodes: Nodes, pings: Pings, flannel: Flannel | None) -> Iterator[Fin
     Look-alikes:
         A filter that drops every ping, or those that one node sends: then the small ones fail,
         too, and nothing is concluded, although connections may stand.
+        A node whose own devices do not fit together: its interface's MTU is smaller than that of
+        the VXLAN device above it, as after a change under running pods.
         If the nodes' own packets are cut down as well, the network between them is at fault, not
         the pods' MTU; if the pods' largest ones pass all the same, it is a warning. A broken path
         loses all packets: that is another check's.
@@ -119,6 +137,8 @@ def quality(nodes: Nodes, pings: Pings, flannel: Flannel | None) -> Iterator[Fin
         for group in classes(count, list(large), list(seen)):
             hurts = kind is pods or any(_cut(_of(pings, p)) for p in group.pairs)
             made = _too_large(kind, group, large, nodes, flannel or Flannel())
+            if kind is pods and (odd := no_room(nodes, networks or NodeNetworks(), group)):
+                made = _inconsistent(made, odd)
             yield made if hurts else msgspec.structs.replace(made, severity=Severity.WARN)
         lossy = {p: f for p, f in seen.items() if p not in explained and _loses(f)}
         for group in classes(count, list(lossy), list(seen)):
@@ -194,6 +214,27 @@ def _too_large(kind: _Kind, group: Class, large: Pairs, nodes: Nodes, flannel: F
         remediation=_smaller(group, size, nodes, flannel),
         falsifier=f"A ping of {size} bytes that must not be fragmented is answered between "
         f"{group.words}",
+    )
+
+
+def _inconsistent(made: Finding, odd: Room) -> Finding:
+    """Say that a node itself promises its pods more than its interface has room for."""
+    node, uplink, device = odd.node, odd.uplink, odd.device
+    wrapping = WRAPPING if device.vxlan_id or device.vxlan_port else 0
+    mends = list(made.remediation[1:])
+    if odd.usual > uplink.mtu:
+        command = f"ssh {node} sudo ip link set dev {uplink.name} mtu {odd.usual}"
+        title = f"Give {uplink.name} of {node} the MTU of the other nodes, and keep it so"
+        mends.insert(0, Remediation(title, (command,), Risk.DISRUPTIVE, VERIFY))
+    return msgspec.structs.replace(
+        made,
+        code=OVERLAY_MTU_INCONSISTENT,
+        title=f"{device.name} of node {node} promises pods {device.mtu} bytes, and {uplink.name} "
+        f"below it has room for {uplink.mtu - wrapping}: packets of full size do not pass",
+        hop=Hop(HopKind.UNDERLAY, f"*>{node}", made.hop.what),
+        evidence=(*made.evidence, f"node:{node}"),
+        confidence=Confidence.CERTAIN,
+        remediation=tuple(mends) or made.remediation,
     )
 
 

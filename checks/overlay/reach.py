@@ -14,6 +14,7 @@ from checks.overlay.codes import (
     OVERLAY_HOST_FIREWALL,
     OVERLAY_IP_FORWARD_OFF,
     OVERLAY_NEIGHBOUR_WRONG,
+    OVERLAY_NOT_DECAPSULATED,
     OVERLAY_PATH_BROKEN,
     OVERLAY_PORT_IN_USE,
     OVERLAY_PORT_MISMATCH,
@@ -22,6 +23,8 @@ from checks.overlay.codes import (
     OVERLAY_ROUTE_MISSING,
     OVERLAY_ROUTE_SHADOWED,
     OVERLAY_ROUTED_FILTERED,
+    OVERLAY_RP_FILTER_DROPS,
+    OVERLAY_UDP_CHECKSUM_BROKEN,
     OVERLAY_UDP_FILTERED,
     OVERLAY_VNI_MISMATCH,
     OVERLAY_VTEP_MAC_CHANGED,
@@ -32,7 +35,7 @@ from checks.overlay.codes import (
 from checks.overlay.forwarding import forwarding_findings, forwards, not_forwarding, unexplained
 from checks.overlay.world import World, all_lost, answered, any_answer, is_lost, starts_on
 from doctor.contract import check
-from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes
+from doctor.model.evidence import Counters, Flannel, Mesh, NodeNetworks, Nodes
 from doctor.model.finding import Confidence, Finding, Remediation, Risk
 from doctor.model.flow import Observation, Purpose, VantageKind
 from doctor.model.hop import Hop, HopKind
@@ -57,6 +60,9 @@ DNS = 53
         OVERLAY_NEIGHBOUR_WRONG,
         OVERLAY_FDB_WRONG,
         OVERLAY_FORWARD_REJECTED,
+        OVERLAY_NOT_DECAPSULATED,
+        OVERLAY_UDP_CHECKSUM_BROKEN,
+        OVERLAY_RP_FILTER_DROPS,
         OVERLAY_ROUTE_MISSING,
         OVERLAY_PUBLIC_IP_STALE,
         OVERLAY_PUBLIC_IP_WRONG,
@@ -71,13 +77,18 @@ DNS = 53
     ),
 )
 def pod_to_pod(
-    nodes: Nodes, mesh: Mesh, networks: NodeNetworks | None, flannel: Flannel | None
+    nodes: Nodes,
+    mesh: Mesh,
+    networks: NodeNetworks | None,
+    flannel: Flannel | None,
+    counters: Counters | None,
 ) -> Iterator[Finding]:
     """Pods reach pods on every node.
 
     What it looks at:
         TCP from pods and from nodes to pods of other nodes, TCP between the nodes' own addresses
-        as a control, and the nodes' routes, interfaces and filter rules.
+        as a control; the nodes' routes, interfaces, entries for each other and filter rules; and
+        where pods give no answer, what both nodes count while one sends the other a burst.
 
     Why it matters:
         CoreDNS, webhooks and every Service with an endpoint on another node depend on it.
@@ -86,6 +97,8 @@ def pod_to_pod(
         All flows between two nodes stay without an answer in both directions while the nodes'
         own addresses answer. A single answer exonerates what carries the two nodes' pod traffic.
         Flows from the node itself pass no FORWARD chain of that node: they tell the two apart.
+        Counters tell whether a burst leaves, arrives, is dropped by a rule, or is taken out of
+        its wrapping, and which way it is lost.
 
     Look-alikes:
         A pod that hangs: it does not answer on its own node either. A broken underlay: the nodes
@@ -102,7 +115,9 @@ def pod_to_pod(
     """
     if len(nodes.linux) < PAIR:
         return
-    world = World(nodes, mesh, networks or NodeNetworks(), flannel or Flannel())
+    world = World(
+        nodes, mesh, networks or NodeNetworks(), flannel or Flannel(), counters or Counters()
+    )
     dead = _dead_pod_networks(mesh)
     for name, lost in dead.items():
         yield _pod_network(name, lost, on_node=True)

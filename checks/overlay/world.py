@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from checks.overlay.classes import Pair
 from checks.overlay.codes import VERIFY
-from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes
+from doctor.model.evidence import Counters, Flannel, Mesh, NodeNetworks, Nodes
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Remediation, Risk
 from doctor.model.flow import Observation, Purpose
@@ -32,6 +32,7 @@ class World(NamedTuple):
     mesh: Mesh
     networks: NodeNetworks
     flannel: Flannel
+    counters: Counters = Counters()
 
 
 class Fault(NamedTuple):

@@ -19,6 +19,7 @@ from doctor.bundle.schema import (
     Record,
 )
 from doctor.collect.access import may_exec, may_probe
+from doctor.collect.counting import count, rounds
 from doctor.collect.flow import MACHINE, Stage
 from doctor.collect.flows import plan
 from doctor.collect.flows_deciding import plan_deciding
@@ -37,6 +38,7 @@ from doctor.collect.visit import Places, visit
 from doctor.evidence.log_choice import choose_logs
 from doctor.evidence.proxying import kube_proxy
 from doctor.evidence.tables import LOGS, Source, Tables, Wave
+from doctor.evidence.topology import overlay
 from doctor.evidence.world import World
 from doctor.model.flow import Flow, FlowKind, Observation, Vantage, VantageKind
 from doctor.model.kube import Pod
@@ -278,6 +280,8 @@ def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
     later = msgspec.structs.replace(stage, tables=run.tables())
     seen += _measure(run, shells, (*plan_egress(stage, seen), *plan_resolvers(later)))
     _measure(run, shells, plan_deciding(seen, run.tables(), stage.vantages))
+    if overlay(run.world()):
+        run.records.extend(count(entered, rounds(stage, seen)))
 
 
 def _measure(run: _Run, shells: dict[Vantage, Shell], flows: tuple[Flow, ...]) -> list[Observation]:

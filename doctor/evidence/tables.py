@@ -10,6 +10,7 @@ import msgspec
 from doctor.bundle.schema import Bundle
 from doctor.evidence import logs, measurements, node_facts, proxying, states
 from doctor.evidence.certificates import webhook_certificates, webhook_flows
+from doctor.evidence.counters import counters
 from doctor.evidence.finders import config_keys
 from doctor.evidence.measurements import Measurements
 from doctor.evidence.pings import pings
@@ -117,6 +118,11 @@ TABLES: dict[type[Evidence], Table] = {
     model.Logs: Table(
         lambda t: logs.logs(t.world),
         ("nodes", "pods", "daemonsets", "deployments", "services", LOGS),
+    ),
+    model.Counters: Table(
+        lambda t: counters(t.world, t.measured.of(Purpose.BURST)),
+        (*_PROBING, Wave.MESH),
+        (Purpose.BURST,),
     ),
     model.DnsService: Table(lambda t: states.dns_service(t.world), _DNS),
     model.DnsFlows: Table(

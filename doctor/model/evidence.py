@@ -12,6 +12,7 @@ from ipaddress import ip_network
 import msgspec
 
 from doctor.model.certificate import Certificate, Vouching
+from doctor.model.counters import Burst
 from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
 from doctor.model.kube import (
     BGPAdvertisement,
@@ -38,6 +39,7 @@ __all__ = [
     "Backend",
     "BackendFlows",
     "Backends",
+    "Counters",
     "DnsFlows",
     "DnsService",
     "EgressFlows",
@@ -333,6 +335,21 @@ class Pings(Measured, frozen=True, kw_only=True):
     """
 
     overlay: str = ""
+
+
+class Counters(Measured, frozen=True, kw_only=True):
+    """What was counted around bursts between nodes whose pods do not reach each other.
+
+    Args:
+        items: One for each burst. Where pods reach each other there is none.
+    """
+
+    items: tuple[Burst, ...] = ()
+
+    def way(self, sender: str, receiver: str) -> Burst | None:
+        """Return what was counted one way."""
+        found = (b for b in self.items if (b.sender, b.receiver) == (sender, receiver))
+        return next(found, None)
 
 
 class EndpointAddress(msgspec.Struct, frozen=True):

@@ -111,6 +111,7 @@ class Purpose(StrEnum):
     FORWARDED = "forwarded"
     SEARCH = "search"
     POD_RESOLVER = "pod-resolver"
+    BURST = "burst"
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -124,7 +125,7 @@ class Flow(msgspec.Struct, frozen=True):
         address: The IPv4 address that is dialled, asked for (ARP), or empty (RESOLVE).
         port: The port dialled; 0 where there is none.
         name: A DNS name (DNS, RESOLVE), a Host header (HTTP), a server name (TLS), an interface
-            (ARP); else empty.
+            (ARP), the number of its round (BURST); else empty.
         path: The request path (HTTP).
         subject: The object that it is about, such as ``namespace/name`` or a URL.
         size: Bytes of the whole IP packet (PING), which must not be fragmented; 0 for the

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from checks.overlay.reach import pod_to_pod
-from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes
+from doctor.model.evidence import Counters, Flannel, Mesh, NodeNetworks, Nodes
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence, Finding
 from doctor.model.flow import FlowKind, Observation, Purpose
@@ -135,9 +135,10 @@ def judge(
     read: NodeNetworks | None = None,
     items: Nodes | None = None,
     how: Flannel | None = None,
+    counters: Counters | None = None,
 ) -> list[Finding]:
     """Run the check."""
-    return findings(pod_to_pod, items or nodes(), flows, read, how or flannel())
+    return findings(pod_to_pod, items or nodes(), flows, read, how or flannel(), counters)
 
 
 def everywhere(*rules: FilterRule) -> NodeNetworks:

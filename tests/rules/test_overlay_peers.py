@@ -227,7 +227,7 @@ def test_nodes_with_one_pod_network_are_not_told_of_routes() -> None:
 
 def test_the_commands_name_what_is_wrong() -> None:
     bent = whole(read(ONE, routes=(*ROUTES, LONGER)))
-    (found,) = findings(pod_to_pod, told(ONE), mesh(between(PAIR)), bent, flannel())
+    (found,) = findings(pod_to_pod, told(ONE), mesh(between(PAIR)), bent, flannel(), None)
     enter = f"kubectl -n kube-flannel exec kube-flannel-ds-{ONE[:12]} --"
     (command,) = found.remediation[0].commands
     assert command == f"{enter} ip route delete {INNER[TWO]}/25 via 172.20.112.1 dev eth0"
