@@ -43,8 +43,8 @@ def bridge(nodes: Nodes, flannel: Flannel, networks: NodeNetworks) -> Iterator[F
         cni0 is the gateway of all pods of a node, and joins them.
 
     What proves it:
-        It was read as down, without an address, or with another address than flannel's subnet has,
-        though pods run there. A link of a pod is no port of any bridge, and the ports of cni0 are
+        It was read as down or without an address though pods run there, or with another address
+        than flannel's subnet has. A link of a pod is no port of any bridge, and the ports of cni0 are
         fewer than the pods that have an address.
 
     Look-alikes:
@@ -66,14 +66,14 @@ def bridge(nodes: Nodes, flannel: Flannel, networks: NodeNetworks) -> Iterator[F
         read = networks.of(name)
         device = read.link(_BRIDGE) if read else None
         pods = [p for p in flannel.addressed if p.node == name]
-        if read and device and pods:
+        if read and device:
             yield from _of_node(flannel, read, device, len(pods))
 
 
 def _of_node(flannel: Flannel, read: NodeNetwork, device: Link, pods: int) -> Iterator[Finding]:
     """Judge the bridge of one node."""
     name, subnet = read.node, read.subnet_env.subnet if read.subnet_env else ""
-    if not device.up:
+    if not device.up and pods:
         yield _finding(
             CNI_BRIDGE_DOWN,
             read,
@@ -81,7 +81,7 @@ def _of_node(flannel: Flannel, read: NodeNetwork, device: Link, pods: int) -> It
             (f"ssh {name} sudo ip link set {_BRIDGE} up",),
             f"{_BRIDGE} of {name} is up",
         )
-    elif not device.addresses:
+    elif not device.addresses and pods:
         yield _finding(
             CNI_BRIDGE_WITHOUT_ADDRESS,
             read,
@@ -89,7 +89,8 @@ def _of_node(flannel: Flannel, read: NodeNetwork, device: Link, pods: int) -> It
             (f"ssh {name} sudo ip address add {subnet or '<FLANNEL_SUBNET>'} dev {_BRIDGE}",),
             f"{_BRIDGE} of {name} has the address {subnet}",
         )
-    elif subnet and subnet not in device.addresses:
+    elif subnet and device.addresses and subnet not in device.addresses:
+        # here the plugin mends nothing: it refuses the next pod
         yield _conflict(flannel, read, device, subnet)
     yield from _loose(read, pods)
 

@@ -122,6 +122,12 @@ def test_a_bridge_without_pods_is_nobodys_business() -> None:
     seen = read(inside(ONE, device(up=False)))
     elsewhere = tuple(p for p in HERE if p.node != ONE)
     assert findings(bridge, nodes(), cluster(*elsewhere), seen) == []
+    bare = read(inside(ONE, device()))
+    assert findings(bridge, nodes(), cluster(*elsewhere), bare) == []
+    # but a former address keeps the first pod from starting
+    former = read(inside(ONE, device("10.244.99.1/24")))
+    (found,) = findings(bridge, nodes(), cluster(*elsewhere), former)
+    assert found.code.name == "CNI_BRIDGE_ADDRESS_CONFLICT"
     assert findings(bridge, nodes(), Flannel(addressed=HERE), seen) == []
 
 

@@ -6,7 +6,8 @@ from typing import Final
 from tests.lab.faults.flannel import SUBNET
 from tests.lab.faults.model import Fault, all_but, has_workers
 from tests.lab.faults.objects import Json, forget, note, noted
-from tests.lab.faults.stuck import free, last_node
+from tests.lab.faults.scheduling import uncordon
+from tests.lab.faults.stuck import free, last_node, populate
 from tests.lab.lab import Lab
 
 DOWN: Final = "cni0-down"
@@ -44,14 +45,17 @@ def _up(lab: Lab) -> bool:
 
 
 def _inject_down(lab: Lab) -> None:
+    populate(lab, DOWN)
     _ip(lab, "link", "set", BRIDGE, "down")
 
 
 def _heal_down(lab: Lab) -> None:
+    uncordon(lab, DOWN)
     _ip(lab, "link", "set", BRIDGE, "up", check=False)
 
 
 def _inject_bare(lab: Lab) -> None:
+    populate(lab, BARE)
     _ip(lab, "-4", "address", "flush", "dev", BRIDGE)
 
 
@@ -66,10 +70,12 @@ def _give_back(lab: Lab) -> None:
 
 
 def _heal_bare(lab: Lab) -> None:
+    uncordon(lab, BARE)
     _give_back(lab)
 
 
 def _inject_other(lab: Lab) -> None:
+    populate(lab, OTHER)
     for address in _addresses(lab):
         if address != _FORMER:
             _ip(lab, "address", "del", address, "dev", BRIDGE)
@@ -87,6 +93,7 @@ def _ports(lab: Lab) -> list[str]:
 
 
 def _inject_loose(lab: Lab) -> None:
+    populate(lab, LOOSE)
     chosen = note(lab, LOOSE, "port", _ports(lab)[0])
     _ip(lab, "link", "set", chosen, "nomaster")
 
@@ -97,6 +104,7 @@ def _settled_loose(lab: Lab) -> bool:
 
 
 def _heal_loose(lab: Lab) -> None:
+    uncordon(lab, LOOSE)
     if chosen := noted(lab, LOOSE, "port"):
         _ip(lab, "link", "set", chosen, "master", BRIDGE, check=False)
         _ip(lab, "link", "set", chosen, "type", "bridge_slave", "hairpin", "on", check=False)

@@ -19,11 +19,11 @@ _PLUGIN: Final = "/opt/cni/bin/flannel"
 _CONF: Final = "/etc/cni/net.d"
 _ASIDE: Final = "/var/lib/cni/lab-aside"
 _STALE_FILE: Final = f"{_CONF}/05-old.conflist"
-_STALE_NETWORK: Final = "10.99.0"
+_STALE_NETWORK: Final = "10.66.0"
 _STALE_CONF: Final = """{
  "cniVersion": "0.3.1", "name": "old", "plugins": [
   {"type": "bridge", "bridge": "old0", "isGateway": true, "ipMasq": false,
-   "ipam": {"type": "host-local", "subnet": "10.99.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}]}
+   "ipam": {"type": "host-local", "subnet": "10.66.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}]}
 """
 _LEASES: Final = "/var/lib/cni/networks/cbr0"
 _FAKE: Final = "lab-leaked-lease"

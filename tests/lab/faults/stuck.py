@@ -31,6 +31,20 @@ def lure(lab: Lab, fault: str, *, wait: bool = True) -> None:
         poll(lambda: stuck(lab), seconds=60, what="a pod without a network")
 
 
+def populate(lab: Lab, fault: str) -> None:
+    """Have a ready pod of the site on the last node, if there is none yet."""
+
+    def there() -> bool:
+        return any(p.node == last_node(lab).fqdn and p.ready for p in app_pods(lab))
+
+    if there():
+        return
+    others = [n for n in lab.nodes.values() if not n.control_plane and n != last_node(lab)]
+    with cordoned(lab, fault, others):
+        delete(lab, app_pods(lab)[:1], wait=False)
+        poll(there, seconds=60, what=f"a pod on {last_node(lab).name}")
+
+
 def told(lab: Lab, words: str) -> bool:
     """Whether an event of a pod that waits for a network has these words."""
     return any(words in said for pod in stuck(lab) for said in sandbox_failures(lab, pod))
