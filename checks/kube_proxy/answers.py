@@ -27,6 +27,7 @@ SERVICE_IP_DEAD = Code(
 )
 IPTABLES = {"", "iptables"}
 _TABLE = "kube-proxy"
+_DUMMY = "kube-ipvs0"
 
 
 @check(
@@ -71,7 +72,7 @@ def service_ip(
             dead.setdefault(vantage.node, []).append(seen)
     groups: dict[tuple[Code, str], list[str]] = {}
     for name in sorted(dead):
-        groups.setdefault(_kind(name, proxy, networks), []).append(name)
+        groups.setdefault(_kind(name, proxy, networks, dead[name][0].flow.address), []).append(name)
     for (code, why), names in groups.items():
         for hop, after in node_hops(nodes or Nodes(), names):
             lost = [o for n in names for o in dead[n]]
@@ -104,27 +105,50 @@ def _proofs(
     return (*ids(lost), *ids(direct), *read)
 
 
-def _kind(name: str, proxy: KubeProxy | None, networks: NodeNetworks | None) -> tuple[Code, str]:
+def _kind(
+    name: str, proxy: KubeProxy | None, networks: NodeNetworks | None, address: str
+) -> tuple[Code, str]:
     """Say whether kube-proxy's rules are missing although it is ready."""
     pod, read = proxy.on(name) if proxy else None, networks.of(name) if networks else None
     if not proxy or not pod or not pod.ready:
         return SERVICE_IP_DEAD, ""
     if read and proxy.mode == "nftables" and read.chain(_TABLE, "nat-prerouting"):
-        empty = _unhooked(read, _TABLE, ("nat-prerouting", "nat-output"), "services")
-        why = (
-            f"kube-proxy is ready, but nothing in {empty} of its table leads to its chain services"
-        )
-        kept = "kube-proxy is ready and its table is there"
-        return (KUBE_PROXY_RULES_MISSING, why) if empty else (SERVICE_IP_DEAD, kept)
+        return _by_nftables(read)
+    if read and proxy.mode == "ipvs" and read.links:
+        return _by_ipvs(read, address)
     if not read or not read.tools or proxy.mode not in IPTABLES:
         return KUBE_PROXY_RULES_MISSING, "kube-proxy is ready there, so its rules are missing"
+    return _by_iptables(read)
+
+
+def _by_iptables(read: NodeNetwork) -> tuple[Code, str]:
+    """Say whether iptables leads to kube-proxy's chains."""
     if "KUBE-SERVICES" not in read.nat_chains:
         return KUBE_PROXY_RULES_MISSING, "kube-proxy is ready, but there is no chain KUBE-SERVICES"
-    empty = _unhooked(read, "nat", ("PREROUTING", "OUTPUT"), "KUBE-SERVICES")
-    if empty:
+    if empty := _unhooked(read, "nat", ("PREROUTING", "OUTPUT"), "KUBE-SERVICES"):
         why = f"kube-proxy is ready, but nothing in {empty} leads to its chain KUBE-SERVICES"
         return KUBE_PROXY_RULES_MISSING, why
     return SERVICE_IP_DEAD, "kube-proxy is ready and its chain KUBE-SERVICES is there"
+
+
+def _by_nftables(read: NodeNetwork) -> tuple[Code, str]:
+    """Say whether kube-proxy's table leads packets to its chain of Services."""
+    if empty := _unhooked(read, _TABLE, ("nat-prerouting", "nat-output"), "services"):
+        why = (
+            f"kube-proxy is ready, but nothing in {empty} of its table leads to its chain services"
+        )
+        return KUBE_PROXY_RULES_MISSING, why
+    return SERVICE_IP_DEAD, "kube-proxy is ready and its table is there"
+
+
+def _by_ipvs(read: NodeNetwork, address: str) -> tuple[Code, str]:
+    """Say whether the node has the Service's address for itself, as IPVS needs it."""
+    dummy = read.link(_DUMMY)
+    own = {a.partition("/")[0] for a in dummy.addresses} if dummy else set()
+    if address in own:
+        return SERVICE_IP_DEAD, f"kube-proxy is ready and {_DUMMY} has the address"
+    lacks = f"{_DUMMY} does not have the address" if dummy else f"there is no {_DUMMY}"
+    return KUBE_PROXY_RULES_MISSING, f"kube-proxy is ready in IPVS mode, but {lacks}"
 
 
 def _unhooked(read: NodeNetwork, table: str, hooks: tuple[str, ...], target: str) -> str:

@@ -11,6 +11,7 @@ from doctor.model.finding import Severity
 from doctor.model.flow import Purpose
 from doctor.model.kube import Pod
 from doctor.model.netfilter import Action, Chain, Origin, Rule, RuleTable
+from doctor.model.node import Link
 from doctor.model.verdict import Gap
 from tests.rules.factories import (
     ADDRESSES,
@@ -143,6 +144,23 @@ def test_which_kube_proxy_explains_which() -> None:
     (down,) = findings(on_every_node, nodes(node(ONE, *SILENT)), proxy(broken(ONE)), None)
     assert [str(h) for h in down.consequence_of] == [f"node:{ONE}"]
     assert "CrashLoopBackOff" in down.title
+
+
+@pytest.mark.parametrize(
+    ("dummy", "code", "words"),
+    [
+        (Link("kube-ipvs0", addresses=("10.96.0.1/32", "10.96.0.10/32")), DEAD, "has the address"),
+        (Link("kube-ipvs0", addresses=("10.96.0.10/32",)), RULES, "does not have the address"),
+        (Link("eth1"), RULES, "there is no kube-ipvs0"),
+    ],
+)
+def test_ipvs(dummy: Link, code: str, words: str) -> None:
+    """Not seen in a lab: its kernel has no IPVS."""
+    read = networks(network(ONE, device=dummy, chains=()))
+    (found,) = findings(service_ip, flows(ONE), nodes(), proxy(mode="ipvs"), read)
+    assert said([found]) == {(code, f"kube-proxy:{ONE}")}
+    assert words in found.title
+    assert findings(service_ip, flows(), nodes(), proxy(mode="ipvs"), read) == []
 
 
 @pytest.mark.parametrize(

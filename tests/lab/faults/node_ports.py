@@ -11,7 +11,6 @@ from tests.lab.node import Node
 
 LOCAL: Final = "external-traffic-local"
 FILTERED: Final = "sg-drops-node-ports"
-_RANGE: Final = "30000-32767"
 _BAD_GATEWAY: Final = ("502", "504", "000")
 
 
@@ -26,10 +25,16 @@ def _bare(lab: Lab) -> Node:
     return next(node for node in lab.nodes.values() if node.fqdn not in serving)
 
 
+def _port(lab: Lab) -> int:
+    """The node port of the ingress controller's Service."""
+    (port,) = get(lab, _front(lab))["spec"]["ports"]
+    number: int = port["nodePort"]
+    return number
+
+
 def _by_node_port(lab: Lab) -> None:
     """Let the proxy go by a node port, as is done where there is no load balancer."""
-    (port,) = get(lab, _front(lab))["spec"]["ports"]
-    lab.proxy_config(upstream=f"http://{_bare(lab).address}:{port['nodePort']}")
+    lab.proxy_config(upstream=f"http://{_bare(lab).address}:{_port(lab)}")
 
 
 def _by_address(lab: Lab) -> None:
@@ -54,7 +59,7 @@ def _heal_local(lab: Lab) -> None:
 
 
 def _inject_filter(lab: Lab) -> None:
-    lab.fabric_rules(FILTERED, drops([f"tcp dport {_RANGE}"]))
+    lab.fabric_rules(FILTERED, drops([f"tcp dport {_port(lab)}"]))
     _by_node_port(lab)
 
 
@@ -85,8 +90,7 @@ FAULTS: Final = (
         name=FILTERED,
         link="host-proxy",
         story=(
-            "The proxy goes by a node port, and the security group of the nodes does not admit"
-            " node ports."
+            "The proxy goes by a node port, and the security group of the nodes does not admit it."
         ),
         expected=frozenset({"NODE_PORT_FILTERED"}),
         names=lambda _: ("Node port",),
