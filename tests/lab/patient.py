@@ -11,7 +11,7 @@ from tests.lab.lab import Lab
 from tests.lab.places import PATH, ROOT
 from tests.lab.ssh import Client
 
-__all__ = ["Said", "doctor", "examine", "examine_both_ways", "start"]
+__all__ = ["Said", "doctor", "examine", "examine_both_ways", "examine_fault", "start"]
 
 SECONDS = 120
 """A hang guard, nothing else: speed is measured by the benchmark."""

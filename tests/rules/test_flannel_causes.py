@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from checks.flannel.daemon import on_every_node
+from checks.kube_proxy.running import KUBE_PROXY_NOT_ON_NODE
+from doctor.engine.attribute import Said, attribute
 from doctor.model.evidence import Flannel, Logs
 from doctor.model.finding import Finding
 from doctor.model.hop import Hop, HopKind
@@ -162,6 +164,19 @@ def test_an_api_server_out_of_reach_may_be_kube_proxys_fault() -> None:
     assert Hop(HopKind.KUBE_PROXY, ONE) in found.consequence_of
     (other,) = judge(words(DENIED))
     assert Hop(HopKind.KUBE_PROXY, ONE) not in other.consequence_of
+
+
+def test_where_kube_proxy_is_missing_flannel_only_echoes_it() -> None:
+    (echo,) = judge(words(NO_API))
+    cause = msgspec.structs.replace(
+        echo, code=KUBE_PROXY_NOT_ON_NODE, hop=Hop(HopKind.KUBE_PROXY, ONE), consequence_of=()
+    )
+    told = [Said("flannel.on-every-node", echo), Said("kube-proxy.on-every-node", cause)]
+    (diagnosis,) = attribute(told, ())[0]
+    assert diagnosis.finding is cause
+    elsewhere = msgspec.structs.replace(cause, hop=Hop(HopKind.KUBE_PROXY, TWO))
+    told = [Said("flannel.on-every-node", echo), Said("kube-proxy.on-every-node", elsewhere)]
+    assert len(attribute(told, ())[0]) == 2
 
 
 def commands(found: Finding) -> str:

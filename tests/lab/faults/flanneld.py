@@ -156,6 +156,8 @@ def _named(lab: Lab) -> tuple[str, ...]:
     return (last_node(lab).fqdn,)
 
 
+# An API server that flannel does not reach is kube-proxy-gone with flannel started anew: the cause is
+# kube-proxy, and FLANNEL_API_UNREACHABLE an echo of it, which tests/rules sees folded.
 FAULTS: Final = (
     Fault(
         name=DENIED,
