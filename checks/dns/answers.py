@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from checks.common import and_list, ids, security_group
 from checks.dns.codes import VERIFY, dns_code
 from doctor.contract import check
@@ -50,6 +52,8 @@ DNS_SERVICE_IP_DEAD = dns_code(
     "The DNS Service's address does not answer, while its endpoints do.",
     Role.SYMPTOM,
 )
+
+_PORT = 53
 
 ANSWERED_WRONG = {
     Failure.DNS_NXDOMAIN,
@@ -466,8 +470,40 @@ def _refused(world: _World, asks: list[_Ask]) -> Iterator[Finding]:
         "but does not listen there",
         hop=_one_pod(world, found, what),
         evidence=ids(flows),
-        remediation=_logs(world, "Compare the Corefile's port with the Service's targetPort"),
+        remediation=_lead_back(world)
+        or _logs(world, "Compare the Corefile's port with the Service's targetPort"),
         falsifier="A query to the same endpoint is answered",
+    )
+
+
+def _lead_back(world: _World) -> tuple[Remediation, ...]:
+    """Say how to lead the Service to the ports that CoreDNS's pods declare; empty if it does."""
+    declared = {
+        (p.protocol, p.container_port)
+        for pod in world.backend.pods
+        for c in pod.spec.containers
+        for p in c.ports or ()
+    }
+    service = world.backend.service
+    changes = [
+        {"op": "replace", "path": f"/spec/ports/{n}/targetPort", "value": p.port}
+        for n, p in enumerate((service.spec.ports if service else None) or ())
+        if p.port == _PORT
+        and isinstance(p.target_port, int)
+        and p.target_port != p.port
+        and (p.protocol, p.port) in declared
+    ]
+    if not changes:
+        return ()
+    namespace, _, name = world.backend.key.partition("/")
+    patch = msgspec.json.encode(changes).decode()
+    return (
+        Remediation(
+            "Lead the Service to the port that CoreDNS's pods declare",
+            (f"kubectl -n {namespace} patch service {name} --type=json -p '{patch}'",),
+            Risk.SAFE,
+            VERIFY,
+        ),
     )
 
 

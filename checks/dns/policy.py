@@ -118,7 +118,7 @@ def _ingress(table: NetworkPolicies, backend: Backend, flows: DnsFlows) -> Itera
         for o in flows.of(Purpose.DNS, vantage=VantageKind.POD)
         if o.flow.address in {e.address for e in backend.ready}
     ]
-    lost = [o for o in seen if o.failure and o.failure.unanswered]
+    lost = [o for o in seen if o.failure and (o.failure.unanswered or o.failure.refused)]
     if lost and not any(o.ok for o in seen if _across(o, pods)):
         yield _closed(table, backend, mine, lost)
 

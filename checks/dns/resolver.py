@@ -160,10 +160,20 @@ def _say(
         code=code,
         title=_title(code, told, nodes, dns),
         hop=Hop(HopKind.RESOLVER, ",".join(sorted(nodes))),
-        evidence=(*(i.evidence for i in items), *ids(flows), f"api:services/{key}"),
+        evidence=(
+            *(i.evidence for i in items),
+            *ids(flows),
+            f"api:services/{key}",
+            *(_events(seen) if code is DNS_CLUSTER_DNS_UNSET else ()),
+        ),
         remediation=_mend(code, told, nodes, dns),
         falsifier=f"a new pod on {nodes[0]} resolves kubernetes.default",
     )
+
+
+def _events(seen: Resolvers) -> tuple[str, ...]:
+    """List a few warnings of kubelets that they know no cluster DNS."""
+    return tuple(f"api:events/{e.key}" for e in seen.events[:3])
 
 
 def _title(code: Code, told: str, nodes: list[str], dns: DnsService) -> str:
@@ -232,12 +242,13 @@ def _zone(told: str, nodes: list[str], dns: DnsService) -> Remediation:
 def _kubelets(line: str, nodes: list[str], title: str) -> Remediation:
     """Write a line into kubelets' configuration, and have it heeded."""
     key, _, _ = line.partition(":")
-    change = f"/^{key}:/,/^[^- ]/{{/^{key}:/d;/^ *- /d}};$a {line}"
+    # it crosses two shells: what is in double quotes is left to the second one
+    change = f"/^{key}:/,/^[^- ]/{{/^{key}:/d;/^ *- /d}};\\$a {line}"
     commands = [
         command
         for n in nodes
         for command in (
-            f"ssh {n} sudo sed -i '{change}' {_CONFIG}",
+            f"ssh {n} \"sudo sed -i '{change}' {_CONFIG}\"",
             f"ssh {n} sudo systemctl restart kubelet",
         )
     ]
@@ -308,7 +319,7 @@ def _wildcard(domain: str, seen: list[Observation], nodes: list[str], dns: DnsSe
                     command
                     for n in nodes
                     for command in (
-                        f"ssh {n} sudo sed -i '{drop}' /etc/resolv.conf",
+                        f"ssh {n} \"sudo sed -i '{drop}' /etc/resolv.conf\"",
                         f"ssh {n} sudo systemctl restart kubelet",
                     )
                 )

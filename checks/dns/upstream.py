@@ -47,11 +47,12 @@ _ANSWERS = {
 
 
 class _Asked(NamedTuple):
-    """What came of asking one resolver."""
+    """What came of asking one resolver; and what it was asked over TCP in vain."""
 
     upstream: Upstream
     answered: tuple[Observation, ...]
     lost: tuple[Observation, ...]
+    beside: tuple[Observation, ...] = ()
 
     @property
     def dead(self) -> bool:
@@ -110,24 +111,42 @@ def upstreams(table: Upstreams, dns: DnsService) -> Iterator[Finding]:
     """
     asked = [a for u in table.items if (a := _asked(table, u))]
     for zone in dict.fromkeys(a.upstream.zone for a in asked):
-        yield from _zone(dns, zone, [a for a in asked if a.upstream.zone == zone])
+        mine = [a for a in asked if a.upstream.zone == zone]
+        if zone != ROOT or not all(a.dead for a in mine) or not _came_through(table):
+            yield from _zone(dns, zone, mine)
+
+
+def _came_through(table: Upstreams) -> bool:
+    """Say whether a replica handed on a question and brought an answer that is not its own.
+
+    CoreDNS says SERVFAIL itself, where nobody answers it. The resolv.conf that was read may be older
+    than CoreDNS's: then it asks others, and is answered.
+    """
+    return any(
+        o.ok or (o.failure in _ANSWERS and o.failure is not Failure.DNS_SERVFAIL)
+        for o in table.of(Purpose.FORWARDED)
+    )
 
 
 def _asked(table: Upstreams, upstream: Upstream) -> _Asked | None:
     """Gather what came of asking one resolver; None where it was not asked."""
-    seen = [
+    own = FlowKind.TCP if upstream.scheme == "tls" else FlowKind.DNS_UDP
+    everything = [
         o
         for o in table.of(Purpose.RESOLVER, address=upstream.address)
         if o.flow.port == upstream.port
-        and o.flow.kind is (FlowKind.TCP if upstream.scheme == "tls" else FlowKind.DNS_UDP)
     ]
+    seen = [o for o in everything if o.flow.kind is own]
     answered = tuple(o for o in seen if o.ok or o.failure in _ANSWERS)
     lost = tuple(
         o
         for o in seen
         if o not in answered and o.failure and (o.failure.unanswered or o.failure.refused)
     )
-    return _Asked(upstream, answered, lost) if answered or lost else None
+    beside = tuple(
+        o for o in everything if o.flow.kind is not own and o.failure and o.failure.unanswered
+    )
+    return _Asked(upstream, answered, lost, beside) if answered or lost else None
 
 
 def _zone(dns: DnsService, zone: str, asked: list[_Asked]) -> Iterator[Finding]:
@@ -148,7 +167,8 @@ def _hop(asked: Iterable[_Asked]) -> Hop:
     each = list(asked)
     tls = each[0].upstream.scheme == "tls"
     where = ",".join(sorted({a.upstream.address for a in each}))
-    what = f"{'tcp' if tls else 'udp'}/{each[0].upstream.port}"
+    both = all(a.beside for a in each)
+    what = f"{'tcp' if tls else 'udp+tcp' if both else 'udp'}/{each[0].upstream.port}"
     return Hop(HopKind.EGRESS, where, what)
 
 
@@ -156,7 +176,9 @@ def _make(
     code: Code, title: str, asked: list[_Asked], *mends: Remediation, **more: object
 ) -> Finding:
     """Make a finding about some resolvers."""
-    lost = [o for a in asked for o in a.lost]
+    lost = [
+        o for a in asked for o in (*a.lost, *(a.beside if all(b.beside for b in asked) else ()))
+    ]
     made: dict[str, object] = {
         "evidence": ids([*lost, *(o for a in asked for o in a.answered)]),
         "flows": ids(lost),

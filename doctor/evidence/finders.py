@@ -185,10 +185,17 @@ _ENGINES = {
 """Who enforces NetworkPolicies, by the ends of their images' repositories."""
 
 
+_ENGINE_LABELS = {"calico/node": "calico-node", "cilium/cilium": "cilium"}
+"""The label k8s-app of their manifests, where it is another: images may have been renamed."""
+
+
 def policy_engine(world: World) -> PolicyEngine | None:
     """Find what enforces NetworkPolicies."""
     for image, name in _ENGINES.items():
-        pods = pods_of_image(world, image)
+        label = _ENGINE_LABELS.get(image, image)
+        pods = pods_of_image(world, image) or tuple(
+            p for p in world.pods if p.labels.get("k8s-app") == label
+        )
         if pods:
             return PolicyEngine(name, tuple(sorted({p.node for p in pods if p.ready})))
     return None

@@ -12,6 +12,7 @@ from doctor.bundle.schema import (
     NodeRecord,
     ProbePodRecord,
     ProxyRecord,
+    ResolverRecord,
 )
 from doctor.evidence.node_facts import node_network
 from doctor.evidence.tables import Tables
@@ -57,6 +58,7 @@ class Found(msgspec.Struct, frozen=True):
         probe_pods: What became of a probe pod.
         proxies: What was seen of the reverse proxy.
         logs: The last words of a container.
+        resolvers: The resolv.conf of a probe pod.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Found(msgspec.Struct, frozen=True):
     probe_pods: tuple[ProbePodRecord, ...] = ()
     proxies: tuple[ProxyRecord, ...] = ()
     logs: tuple[LogRecord, ...] = ()
+    resolvers: tuple[ResolverRecord, ...] = ()
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -107,9 +110,12 @@ def look_up(tables: Tables, id_: str, *, cited: bool) -> Found | None:
             records = tuple(r for r in tables.world.of(NodeRecord) if r.node == rest)
             read = node_network(records) if any(r.outputs for r in records) else None
             return Found(id_, nodes=records, network=read) if records else None
-        case "log":
+        case "log" | "resolv.conf":
             logs = tuple(r for r in tables.world.of(LogRecord) if r.log.evidence == id_)
-            return Found(id_, logs=logs) if logs else None
+            confs = tuple(
+                r for r in tables.world.of(ResolverRecord) if kind != "log" and r.node == rest
+            )
+            return Found(id_, logs=logs, resolvers=confs) if logs or confs else None
         case "probe-pod":
             pods = tuple(r for r in tables.world.of(ProbePodRecord) if r.node == rest)
             return Found(id_, probe_pods=pods) if pods else None
@@ -160,6 +166,7 @@ def closest(tables: Tables, id_: str, cited: frozenset[str]) -> tuple[str, ...]:
     known = [*sorted(cited), *(r.observation.flow.id for r in tables.world.of(FlowRecord))]
     known += [f"node:{r.node}" for r in tables.world.of(NodeRecord)]
     known += [f"probe-pod:{r.node}" for r in tables.world.of(ProbePodRecord)]
+    known += [f"resolv.conf:{r.node}" for r in tables.world.of(ResolverRecord)]
     known += [r.log.evidence for r in tables.world.of(LogRecord)]
     if id_.startswith("api:"):
         known += _object_ids(tables, id_.removeprefix("api:").partition("/")[0])

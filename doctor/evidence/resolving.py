@@ -133,7 +133,7 @@ def resolvers(world: World, observations: tuple[Observation, ...] = ()) -> Resol
         conf = parse_resolv_conf(record.text)
         if conf.nameservers:
             node = record.node
-            made = NodeResolver(node, conf, own.get(node), f"resolver:{node}")
+            made = NodeResolver(node, conf, own.get(node), f"resolv.conf:{node}")
             found.setdefault(node, made)
     return Resolvers(
         gaps=world.table_gaps("Resolvers"),

@@ -81,6 +81,8 @@ def _hops(flow: Flow, topology: Topology) -> _Steps:
         yield from _outside(flow, topology)
     else:
         yield from _to(flow, flow.address, topology)
+        if flow.purpose in (Purpose.FORWARDED, Purpose.SEARCH):
+            yield from (Hop(HopKind.EGRESS, u, "udp/53") for u in topology.resolvers)
         if flow.purpose in (Purpose.INGRESS, Purpose.UPSTREAM):
             yield from _behind(flow, flow.address, topology)
 

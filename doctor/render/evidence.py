@@ -44,6 +44,8 @@ def evidence_page(found: Found, diagnoses: Sequence[Diagnosis]) -> str:
         lines += ["", "Understood as", *_json(found.network)]
     for log in found.logs:
         lines += _log(log)
+    for conf in found.resolvers:
+        lines += ["", f"The resolv.conf of a pod on {inert(conf.node)}", *_text(conf.text, "  ")]
     for record in (*found.probe_pods, *found.proxies):
         lines += ["", "Record", *_json(record)]
     return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -128,6 +128,7 @@ def objects(lab: "Lab") -> list[str]:
         "clusterrolebindings",
         "resourcequotas",
         "services",
+        "networkpolicies",
     )
     columns = "custom-columns=K:.kind,N:.metadata.namespace,M:.metadata.name,P:.status.phase"
     listed = lab.kubectl("get", ",".join(kinds), "-A", "--no-headers", "-o", columns)

@@ -1,6 +1,7 @@
 """What is around the cluster: an internet with resolver and databases, and the proxy host."""
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.lab.topology import OUTSIDE, PROXY
 SSH_PORT: Final = 22
 COREFILE: Final = """\
 .:53 {{
-  hosts {{
+{more}  hosts {{
     {entries}
   }}
 }}
@@ -45,10 +46,7 @@ class World:
         self._home.mkdir(parents=True, exist_ok=True)
         cgroups.make(f"{self._places.cgroup}/world")
         corefile = self._home / "Corefile"
-        names = dict.fromkeys(DATABASE_PORTS, DATABASES)
-        names[self._shape.host] = self._shape.proxy_address
-        entries = "\n    ".join(f"{address} {name}" for name, address in names.items())
-        corefile.write_text(COREFILE.format(entries=entries))
+        corefile.write_text(self._corefile(""))
         self.nginx_config.write_text(self._nginx(f"http://{self._shape.first_vip}", keep_host=True))
         ports = [str(port) for port in DATABASE_PORTS.values()]
         databases = (sys.executable, "-m", "tests.lab.databases", DATABASES, *ports)
@@ -82,6 +80,19 @@ class World:
             return bool(now) and not now & old
 
         poll(replaced, seconds=10, what="new workers of nginx")
+
+    def _corefile(self, more: str) -> str:
+        names = dict.fromkeys(DATABASE_PORTS, DATABASES)
+        names[self._shape.host] = self._shape.proxy_address
+        entries = "\n    ".join(f"{address} {name}" for name, address in names.items())
+        return COREFILE.format(entries=entries, more=more)
+
+    def configure_resolver(self, more: str) -> None:
+        """Give the resolver of the internet more to answer; nothing puts it back as it was."""
+        (self._home / "Corefile").write_text(self._corefile(more))
+        sockets = self._in(OUTSIDE, "ss", "-Hlnup", "sport", "=", ":53")
+        for pid in set(re.findall(r"pid=(\d+)", run(*sockets).stdout)):
+            os.kill(int(pid), signal.SIGUSR1)
 
     def _nginx(self, upstream: str, *, keep_host: bool) -> str:
         template = Template((MANIFESTS / "nginx.conf").read_text())

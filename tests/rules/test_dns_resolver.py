@@ -16,7 +16,9 @@ CACHE, OTHER, OUTSIDE = "169.254.20.10", "10.96.0.99", "203.0.113.53"
 
 def told(node: str, *servers: str, search: tuple[str, ...] = SEARCH) -> NodeResolver:
     """Make what a pod on a node is told."""
-    return NodeResolver(node, ResolvConf(servers, search, ("ndots:5",)), None, f"resolver:{node}")
+    return NodeResolver(
+        node, ResolvConf(servers, search, ("ndots:5",)), None, f"resolv.conf:{node}"
+    )
 
 
 RIGHT = told(ONE, DNS_IP)
@@ -103,5 +105,6 @@ def test_what_is_told_is_shown() -> None:
     assert DNS_IP in found.title
     assert f"api:services/{DNS_KEY}" in found.evidence
     commands = " ".join(found.remediation[0].commands)
-    assert f"ssh {TWO} sudo sed" in commands
+    assert f"ssh {TWO} \"sudo sed -i '" in commands
+    assert ";\\$a clusterDNS" in commands
     assert f"clusterDNS: [{DNS_IP}]" in commands

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from checks.dns.lately import unhindered
 from checks.dns.running import running
 from doctor.model.evidence import Backend, DnsService, Logs, Nodes
 from doctor.model.finding import Severity
@@ -187,6 +188,23 @@ def test_one_of_several_says_what_the_others_will(line: str, code: str) -> None:
     table = behind(crashing, pod("coredns-2", TWO), ready=TWO)
     found = findings(running, table, None, words(line))
     assert [(f.code.name, f.severity) for f in found] == ([(code, Severity.WARN)] if code else [])
+
+
+LIMIT = "[ERROR] plugin/errors: 2 example.net. A: concurrent queries exceeded maximum 1"
+LONG = "[ERROR] plugin/errors: 2 example.net. A: dns: overflow unpacking uint32"
+SILENT = "[ERROR] plugin/errors: 2 example.net. A: read udp 10.244.1.2:1->192.0.2.1:53: i/o timeout"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [(LIMIT, "DNS_FORWARD_LIMIT"), (LONG, "DNS_UPSTREAM_OVERFLOW"), (SILENT, "")]
+)
+def test_what_a_ready_replica_said_lately(line: str, code: str) -> None:
+    """The overflow was not seen in a lab: CoreDNS of today asks again over TCP by itself."""
+    table = behind(pod("coredns-1", ONE), ready=ONE)
+    found = findings(unhindered, table, words(line))
+    assert [(f.code.name, f.severity) for f in found] == ([(code, Severity.WARN)] if code else [])
+    crashed = behind(pod("coredns-1", ONE, ready=False), ready=ONE)
+    assert findings(unhindered, crashed, words(line)) == []
 
 
 @pytest.mark.parametrize(

@@ -112,10 +112,46 @@ def test_a_spare_resolver_that_is_dead_is_a_warning_and_can_be_left_out() -> Non
     assert "s| 203[.]0[.]113[.]54\\b||" in found.remediation[0].commands[0]
 
 
+def test_tcp_that_is_lost_as_well_is_the_same_fault() -> None:
+    table = ask(silent(FIRST), upstream(FIRST))
+    lost = tuple(
+        seen(Purpose.RESOLVER, vantage(k, n), FIRST, 53, Failure.TIMEOUT, kind=FlowKind.DNS_TCP)
+        for k in ("node", "pod")
+        for n in (ONE, TWO)
+    )
+    table = msgspec.structs.replace(table, observations=(*table.observations, *lost))
+    (found,) = judge(table)
+    assert str(found.hop) == f"egress:{FIRST}:udp+tcp/53"
+    assert {o.flow.id for o in lost} <= set(found.flows)
+
+
 def test_what_a_failed_lookup_crosses_is_said() -> None:
     (found,) = judge(ask(silent(FIRST, kind="pod"), upstream(FIRST)))
     assert {str(h) for h in found.consequence_of} >= {f"forward:{ONE}", f"forward:{TWO}"}
     assert len(found.flows) == 2
+
+
+@pytest.mark.parametrize(
+    ("failure", "found"),
+    [
+        (Failure.DNS_SERVFAIL, True),
+        (Failure.TIMEOUT, True),
+        (Failure.DNS_NXDOMAIN, False),
+        (Failure.DNS_NO_ANSWER, False),
+        (Failure.DNS_REFUSED, False),
+        (None, False),
+    ],
+)
+def test_an_answer_that_came_through_coredns_has_somebody_behind_it(
+    failure: Failure | None,
+    found: bool,  # noqa: FBT001 - a table
+) -> None:
+    table = ask(silent(FIRST), upstream(FIRST))
+    through = seen(
+        Purpose.FORWARDED, vantage("node", ONE), "10.244.1.7", 53, failure, kind=FlowKind.DNS_UDP
+    )
+    table = msgspec.structs.replace(table, observations=(*table.observations, through))
+    assert bool(judge(table)) is found
 
 
 def below(domain: str, failure: Failure | None, *answers: str) -> Upstreams:

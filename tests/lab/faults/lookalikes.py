@@ -30,6 +30,8 @@ LOOKALIKES: Final[dict[str, Alike]] = {
             "udp53-dropped",
             "tcp53-dropped",
             "coredns-at-zero",
+            "dns-kubelet-clusterdns-mismatch",
+            "dns-netpol-ingress-kube-system",
             "kube-proxy-gone",
         ),
     ),
@@ -57,7 +59,16 @@ LOOKALIKES: Final[dict[str, Alike]] = {
         seen="Small packets cross between nodes, or connections stand, and still it hangs.",
         members=("sg-drops-8472",),
     ),
-    "L16": Alike(seen="Names outside of the cluster do not resolve.", members=()),
+    "L16": Alike(
+        seen="Names outside of the cluster do not resolve.",
+        members=(
+            "dns-upstream-unreachable",
+            "dns-upstream-pods-filtered",
+            "dns-upstream-one-of-n-dead",
+            "dns-ndots-wildcard-hijack",
+            "dns-coredns-loop",
+        ),
+    ),
     "L17": Alike(
         seen="/run/flannel/subnet.env is missing on a node.",
         members=(

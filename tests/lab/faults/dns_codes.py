@@ -1,0 +1,23 @@
+"""The codes of DNS: one broken thing has one of them."""
+
+from typing import Final
+
+CODES: Final = frozenset(
+    {
+        *("DNS_UDP_FILTERED", "DNS_TCP_FILTERED", "DNS_PORT_FILTERED", "DNS_ENDPOINT_REFUSES"),
+        *("DNS_WRONG_ANSWER", "DNS_TIMEOUT", "DNS_SERVICE_IP_DEAD", "DNS_SERVICE_MISSING"),
+        *("DNS_SCALED_TO_ZERO", "DNS_SELECTOR_MATCHES_NOTHING", "DNS_NOT_READY", "DNS_LOSSY"),
+        *("DNS_SERVICE_PORT_MISSING", "DNS_UNSCHEDULABLE", "DNS_OUT_OF_MEMORY"),
+        *("DNS_FORWARDING_LOOP", "DNS_COREFILE_INVALID", "DNS_RBAC_FORBIDDEN"),
+        *("DNS_API_UNREACHABLE", "DNS_CLUSTER_DNS_MISMATCH", "DNS_CLUSTER_DNS_UNSET"),
+        *("DNS_CLUSTER_DOMAIN_MISMATCH", "DNS_NODE_LOCAL_DEAD", "DNS_SEARCH_WILDCARD"),
+        *("DNS_UPSTREAM_DEAD", "DNS_UPSTREAM_PARTLY_DEAD", "DNS_UPSTREAM_POD_ONLY"),
+        *("DNS_FORWARD_LIMIT", "DNS_UPSTREAM_OVERFLOW"),
+        *("DNS_STUB_DEAD", "DNS_POLICY_DENIES_INGRESS", "DNS_POLICY_DENIES_EGRESS"),
+    }
+)
+
+
+def others(*own: str) -> frozenset[str]:
+    """All of them but some."""
+    return CODES - set(own)
