@@ -5,6 +5,7 @@ import re
 from ipaddress import IPv4Network
 from typing import Final
 
+from tests.lab.faults.flannel import SUBNET
 from tests.lab.faults.flanneld import await_flannel, crashed, delete_flannel
 from tests.lab.faults.model import Fault, all_but, has_workers
 from tests.lab.faults.objects import Json, forget, note, noted
@@ -108,6 +109,7 @@ def _heal_registration(lab: Lab, fault: str) -> None:
     if cidr:
         # who lost the node for a moment has taken away the way to its pods
         restart_flannel(lab)
+        _renew(lab)
     forget(lab, fault, "node")
 
 
@@ -119,10 +121,31 @@ def restart_flannel(lab: Lab) -> None:
         await_flannel(lab, node)
 
 
+def _clear(lab: Lab) -> None:
+    """Leave nothing of the last node's pod network, as on a node that has just joined."""
+    node = last_node(lab)
+    node.run("rm", "-f", SUBNET)
+    node.run("ip", "link", "delete", "cni0", check=False)
+    there = ("get", "pods", "-A", "-o", "json", "--field-selector", f"spec.nodeName={node.fqdn}")
+    for pod in json.loads(lab.kubectl(*there))["items"]:
+        if not pod["spec"].get("hostNetwork"):
+            name = ("-n", pod["metadata"]["namespace"], pod["metadata"]["name"])
+            lab.kubectl("delete", "pod", *name, "--wait=false", "--ignore-not-found")
+
+
+def _renew(lab: Lab) -> None:
+    """Have the pod network of the last node made anew."""
+    node = last_node(lab)
+    _clear(lab)
+    delete_flannel(lab, node)
+    await_flannel(lab, node)
+
+
 def _inject_unassigned(lab: Lab) -> None:
     _manager(lab, UNASSIGNED, _ALLOCATE, "--allocate-node-cidrs=false")
     if _cidr(lab, last_node(lab)):
         register(lab, UNASSIGNED, last_node(lab), "")
+        _clear(lab)
     delete_flannel(lab, last_node(lab))
 
 
@@ -146,6 +169,7 @@ def _inject_exhausted(lab: Lab) -> None:
     if _cidr(lab, node):
         # it was assigned one while the controller manager still had the wider network
         register(lab, EXHAUSTED, node, "")
+    _clear(lab)
     delete_flannel(lab, node)
 
 
@@ -158,29 +182,11 @@ def _other(lab: Lab) -> Node:
     return list(lab.nodes.values())[-2]
 
 
-def _renew(lab: Lab) -> None:
-    """Have the pod network of the last node made anew, as on a node that has just joined."""
-    node = last_node(lab)
-    delete_flannel(lab, node)
-    await_flannel(lab, node)
-    node.run("ip", "link", "delete", "cni0", check=False)
-    there = ("get", "pods", "-A", "-o", "json", "--field-selector", f"spec.nodeName={node.fqdn}")
-    for pod in json.loads(lab.kubectl(*there))["items"]:
-        if not pod["spec"].get("hostNetwork"):
-            name = ("-n", pod["metadata"]["namespace"], pod["metadata"]["name"])
-            lab.kubectl("delete", "pod", *name, "--wait=false")
-
-
 def _inject_duplicate(lab: Lab) -> None:
     cidr = _cidr(lab, _other(lab))
     if _cidr(lab, last_node(lab)) != cidr:
         register(lab, DUPLICATE, last_node(lab), cidr)
         _renew(lab)
-
-
-def _heal_duplicate(lab: Lab) -> None:
-    _heal_registration(lab, DUPLICATE)
-    _renew(lab)
 
 
 def _settled_duplicate(lab: Lab) -> bool:
@@ -250,6 +256,6 @@ FAULTS: Final = (
         fits=lambda shape: len(shape.nodes) > 2,
         inject=_inject_duplicate,
         settled=_settled_duplicate,
-        heal=_heal_duplicate,
+        heal=lambda lab: _heal_registration(lab, DUPLICATE),
     ),
 )
