@@ -110,7 +110,7 @@ def _damaged(burst: Burst) -> Fault | None:
 
 def _untaken(world: World, burst: Burst) -> Fault | None:
     """Say that a node's VXLAN device takes nothing of what arrives at the node."""
-    if burst.taken is None or burst.most(burst.taken) or not burst.most(burst.arrived):
+    if burst.taken is None or burst.most(burst.taken) or not burst.arrives:
         return None
     at = burst.receiver
     return Fault(

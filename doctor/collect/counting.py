@@ -22,7 +22,7 @@ from doctor.model.verdict import Gap
 
 __all__ = ["count", "rounds"]
 
-PINGS = 10
+PINGS = 30
 _MOST_WAYS = 12
 _MOST_ROUNDS = 4
 _SECONDS = 6.0

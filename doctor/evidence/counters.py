@@ -96,7 +96,9 @@ def _burst(
         # whatever a node is asked it answers
         left=_grown(*_pick(ends[sender], "sent"), taken[sender] or 0),
         unsent=_grown(*_pick(ends[sender], "not_sent")),
-        arrived=_counted(ends[receiver], "Udp.InDatagrams"),
+        arrived=_counted(
+            ends[receiver], "Udp.InDatagrams", _grown(*_pick(ends[receiver], "received")) or 0
+        ),
         closed=_counted(ends[receiver], "Udp.NoPorts"),
         damaged=_counted(ends[receiver], "Udp.InCsumErrors"),
         taken=taken[receiver],
@@ -107,9 +109,9 @@ def _burst(
     )
 
 
-def _counted(ends: tuple[_Reading, _Reading], name: str) -> int | None:
+def _counted(ends: tuple[_Reading, _Reading], name: str, less: int = 0) -> int | None:
     """Return by how much a protocol's counter has grown."""
-    return _grown(ends[0].protocols.get(name), ends[1].protocols.get(name))
+    return _grown(ends[0].protocols.get(name), ends[1].protocols.get(name), less)
 
 
 def _pick(ends: tuple[_Reading, _Reading], name: str) -> tuple[int | None, int | None]:

@@ -27,7 +27,8 @@ class Burst(msgspec.Struct, frozen=True):
         answered: How many of them were answered.
         left: How many more packets the sender's VXLAN device sent, those aside that answer others.
         unsent: How many more it could not send.
-        arrived: How many more UDP packets the receiver took in, whoever they were for.
+        arrived: How many more UDP packets the receiver took in, whoever they were for, but for those
+            that its VXLAN device received.
         closed: How many of UDP came to a port of the receiver's where nothing listens.
         damaged: How many of UDP had a wrong checksum.
         taken: How many more packets the receiver's VXLAN device received, answers aside.
@@ -60,5 +61,11 @@ class Burst(msgspec.Struct, frozen=True):
     def lost_between(self) -> bool:
         """Whether it left, and nothing of it came to the other node's UDP, VXLAN or rules."""
         known = self.left is not None and self.arrived is not None and self.taken is not None
-        came = (self.arrived, self.closed, self.damaged, self.taken, self.wrong_way)
-        return known and self.most(self.left) and not any(map(self.most, came)) and not self.hits
+        came = (self.closed, self.damaged, self.taken, self.wrong_way)
+        nothing = not any(map(self.most, came)) and not self.arrives and not self.hits
+        return known and self.most(self.left) and nothing
+
+    @property
+    def arrives(self) -> bool:
+        """Whether all of it may have arrived; a part of what UDP takes in is always others'."""
+        return self.arrived is not None and self.arrived >= self.sent

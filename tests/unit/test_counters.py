@@ -80,6 +80,15 @@ def test_one_way_answers_count_for_whom_they_are() -> None:
     assert not back.lost_between
 
 
+def test_what_comes_in_for_others_is_no_arrival() -> None:
+    """UDP takes in what the tunnel carries from a third node, and what is said beside it."""
+    end = (read("a", 1, dev=devices(100, 220)), read("b", 1, dev=devices(14, 40), udp=(19, 0, 0)))
+    there = built(*START, *end, bursts=BOTH)[0]
+    assert (there.arrived, there.taken) == (15, 4)
+    assert there.lost_between
+    assert not there.arrives
+
+
 def test_answers_are_not_taken_for_another_burst() -> None:
     end = (read("a", 1, dev=devices(120, 240)), read("b", 1, dev=devices(20, 60)))
     there = built(*START, *end, bursts=(burst("a", "b", answered=PINGS),))[0]

@@ -64,7 +64,7 @@ def test_a_broken_pair_is_asked_both_ways_at_once() -> None:
     (first,) = rounds(stage(3), mesh(3, *both("n0", "n2")))
     assert ways([first]) == [{("n0", "n2"), ("n2", "n0")}]
     assert {f.address for f in first} == {"10.244.0.0", "10.244.2.0"}
-    assert {(f.name, f.samples) for f in first} == {("0", 10)}
+    assert {(f.name, f.samples) for f in first} == {("0", 30)}
 
 
 def test_one_answer_spares_a_pair() -> None:
@@ -136,7 +136,7 @@ def test_counters_are_read_before_and_after() -> None:
         (n, f"counted {i} devices", "flannel.1: 1") for i in (0, 1) for n in ("n0", "n1")
     ]
     flows = [r.observation for r in records if isinstance(r, FlowRecord)]
-    assert [(o.sent, o.lost, o.ok) for o in flows] == [(10, 8, True)] * 2
+    assert [(o.sent, o.lost, o.ok) for o in flows] == [(30, 28, True)] * 2
     assert "10.244.1.0" in places[0].asked[1]
     assert not any(w in places[0].asked[1] for w in ("PINGS", "ADDRESS", "MARK"))
 
