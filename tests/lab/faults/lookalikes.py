@@ -37,15 +37,38 @@ LOOKALIKES: Final[dict[str, Alike]] = {
     ),
     "L2": Alike(
         seen="Pods of two nodes do not reach each other, while the nodes do.",
-        members=("sg-drops-8472",),
+        members=(
+            "sg-drops-8472",
+            "sg-drops-8472-oneway",
+            "vxlan-8472-blocked-host-fw",
+            "vxlan-8472-blocked-oneway",
+            "vxlan-8472-blocked-nft",
+            "flannel-vtep-mac-drift",
+            "vxlan-port-mismatch",
+            "vxlan-port-in-use",
+            "vxlan-vni-mismatch",
+            "vxlan-backend-type-mismatch",
+            "vxlan-fdb-missing",
+            "vxlan-neighbour-missing",
+            "vxlan-route-missing",
+            "vxlan-route-shadowed",
+            "vxlan-flannel1-down",
+        ),
     ),
     "L3": Alike(
         seen="A pod does not get out of the cluster.",
-        members=("db-port-closed",),
+        members=("db-port-closed", "node-forward-policy-drop", "node-ip-forward-off"),
     ),
     "L4": Alike(
         seen="A connection fails: timed out, refused, or no route.",
-        members=("sg-drops-8472", "coredns-at-zero", "selector-matches-nothing"),
+        members=(
+            "sg-drops-8472",
+            "coredns-at-zero",
+            "selector-matches-nothing",
+            "node-forward-policy-drop",
+            "node-firewalld-reject",
+            "node-forward-reject-default",
+        ),
     ),
     "L5": Alike(
         seen="Answers are missing only now and then.",
@@ -57,7 +80,7 @@ LOOKALIKES: Final[dict[str, Alike]] = {
     ),
     "L7": Alike(
         seen="Small packets cross between nodes, or connections stand, and still it hangs.",
-        members=("sg-drops-8472",),
+        members=("sg-drops-8472", "vxlan-mtu-blackhole", "mtu-inconsistent-pod-vs-flannel"),
     ),
     "L16": Alike(
         seen="Names outside of the cluster do not resolve.",
