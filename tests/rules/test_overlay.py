@@ -21,6 +21,7 @@ from tests.rules.factories import (
     PODS,
     TWO,
     VXLAN,
+    filter_table,
     findings,
     flannel,
     network,
@@ -407,3 +408,27 @@ def test_a_limit_on_pings_excuses_no_connection_that_is_lost() -> None:
 
 def test_connections_that_a_lossy_network_loses_are_no_filters_work() -> None:
     assert judge(pinged(mesh(around(ONE)), 2), networks()) == []
+
+
+ACCEPT_FIRST = "-A INPUT -p udp -m udp --dport 8472 -j ACCEPT"
+PERHAPS_FIRST = "-A INPUT -m set --match-set nodes src -j ACCEPT"
+
+
+@pytest.mark.parametrize("line", [ACCEPT_FIRST, PERHAPS_FIRST])
+def test_a_drop_behind_what_lets_it_pass_or_may_is_not_blamed(line: str) -> None:
+    """Rules are tried in their order; one that is not understood may have let the port pass."""
+    read = msgspec.structs.replace(network(ONE), tables=filter_table(line, INPUT.text))
+    assert said(judge(mesh(around(ONE)), networks(read))) == {(UDP, f"underlay:*>{ONE}:udp/8472")}
+
+
+def test_a_policy_that_drops_behind_flannels_accept_is_not_blamed() -> None:
+    """Container engines set it, and flannel accepts its own before that."""
+    found = judge(mesh(forwarding(ONE)), networks(network(ONE, POLICY)))
+    assert "-P FORWARD" not in found[0].title
+
+
+@pytest.mark.parametrize("other", ["10.99.0.0/16", "172.20.112.99/32"])
+def test_a_drop_of_what_others_send_is_not_blamed(other: str) -> None:
+    line = f"-A INPUT -s {other} -p udp --dport 8472 -j DROP"
+    read = msgspec.structs.replace(network(ONE), tables=filter_table(line))
+    assert said(judge(mesh(around(ONE)), networks(read))) == {(UDP, f"underlay:*>{ONE}:udp/8472")}
