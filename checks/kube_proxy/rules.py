@@ -102,8 +102,8 @@ def endpoints(
 
 
 def _wrong(read: NodeNetwork, services: Iterable[Backend]) -> Iterator[_Wrong]:
-    """Compare a node's rules with the endpoints of Services."""
-    for backend in services if read.services is not None else ():
+    """Compare a node's rules with the endpoints of Services; where there is none, it is missing."""
+    for backend in services if read.services else ():
         if backend.service is None or backend.port is None:
             continue
         spec, port = backend.service.spec, backend.port

@@ -12,6 +12,8 @@ __all__ = ["nft_services"]
 
 _MAPS = ("service-ips", "service-nodeports", "no-endpoint-services", "no-endpoint-nodeports")
 _REFUSALS = (Action.DROP, Action.REJECT)
+_PROTOCOLS: dict[object, str] = {6: "tcp", 17: "udp", 132: "sctp"}
+"""nft prints numbers where there is no /etc/protocols, as in flannel's image."""
 
 
 def nft_services(tables: Iterable[NftTable]) -> tuple[ServiceEntry, ...] | None:
@@ -51,7 +53,10 @@ def _entry(element: object, graph: Graph) -> ServiceEntry | None:
         case _:
             return None
     match parts:
-        case [*address, str(protocol), int(port)] if all(isinstance(a, str) for a in address[:1]):
+        case [*address, str() | int() as number, int(port)] if all(
+            isinstance(a, str) for a in address[:1]
+        ):
+            protocol = _PROTOCOLS.get(number, str(number))
             refusal = Action.REJECT if chain == "reject-chain" else action
             leads = refusal in (Action.GOTO, Action.JUMP)
             return ServiceEntry(

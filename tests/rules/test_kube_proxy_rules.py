@@ -40,7 +40,10 @@ ON_ONE = {(STALE, f"kube-proxy:{ONE}")}
         (all_ruled(ruled(ONE, GONE, health=BEHIND)), ON_ONE),
         (all_ruled(ruled(ONE, GONE)), ON_ONE),
         (all_ruled(ruled(ONE, NOWHERE)), ON_ONE),
-        (all_ruled(ruled(ONE)), ON_ONE),
+        # there is no entry for it among others
+        (all_ruled(ruled(ONE, entry("10.1.2.3:80", address="10.96.7.7", port=80))), ON_ONE),
+        # no entry at all: the rules are missing, or they are not understood
+        (all_ruled(ruled(ONE)), set()),
         (all_ruled(*(ruled(n, GONE, health=HUNG) for n in NAMES)), {(STALE, "kube-proxy:*")}),
         # in the middle of a move: kube-proxy has just written them
         (all_ruled(ruled(ONE, GONE, health=FRESH)), set()),

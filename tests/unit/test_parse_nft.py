@@ -6,6 +6,7 @@ write, and printed by it.
 
 import contextlib
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -190,6 +191,15 @@ def test_entries_of_services() -> None:
         ServiceEntry("", "tcp", 30080, "shop/api:http", refusal=Action.DROP),
     )
     assert nft_services(parse_nft(SITE)) is None
+
+
+def test_protocols_may_be_numbers() -> None:
+    """As flannel's image prints them, which has no /etc/protocols."""
+    concat = re.compile(r'("concat":\s*\[[^]]*)"(tcp|udp)"')
+    numbers = {"tcp": "6", "udp": "17"}
+    text = concat.sub(lambda m: m[1] + numbers[m[2]], PROXY)
+    assert text != PROXY
+    assert nft_services(parse_nft(text)) == nft_services(parse_nft(PROXY))
 
 
 @pytest.mark.parametrize(

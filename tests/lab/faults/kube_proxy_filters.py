@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.lab.faults.kube_proxy import GONE
 from tests.lab.faults.kube_proxy_config import TWICE
-from tests.lab.faults.kube_proxy_rules import FLUSHED, HUNG, first_worker
+from tests.lab.faults.kube_proxy_rules import FLUSHED, HUNG, first_worker, uses_iptables
 from tests.lab.faults.model import Fault, all_but, has_workers
 from tests.lab.faults.pods import APP_PORT, app_pods
 from tests.lab.faults.traffic import curl, dns
@@ -30,10 +30,6 @@ _COMMENT: Final = "-m comment --comment way-in"
 
 def _dns_address(lab: Lab) -> str:
     return nth_address(lab.shape.service_network, _DNS_HOST)
-
-
-def _uses_iptables(shape: Shape) -> bool:
-    return has_workers(shape) and shape.kube_proxy_mode == "iptables"
 
 
 def _keeps_the_chain(shape: Shape) -> bool:
@@ -110,7 +106,7 @@ FAULTS: Final = (
         | {"KUBE_PROXY_NOT_ON_NODE", "KUBE_PROXY_RULES_STALE", "KUBE_PROXY_RULES_MISSING"}
         | {"KUBE_PROXY_DUPLICATE"},
         lookalikes=(HUNG, GONE, FLUSHED, TWICE),
-        fits=_uses_iptables,
+        fits=uses_iptables,
         inject=_inject_mix,
         settled=_settled_mix,
         heal=_heal_mix,

@@ -3,14 +3,14 @@
 from typing import Final
 
 from tests.lab.faults import processes
-from tests.lab.faults.kube_proxy import DAEMONS, GONE, TABLE
+from tests.lab.faults.kube_proxy import DAEMONS, GONE
 from tests.lab.faults.model import Fault, all_but, has_workers
 from tests.lab.faults.objects import forget, note, noted
 from tests.lab.faults.pods import Pod, coredns_pods, delete, pods
 from tests.lab.faults.traffic import curl, dns
 from tests.lab.lab import Lab
 from tests.lab.node import Node
-from tests.lab.shape import nth_address
+from tests.lab.shape import Shape, nth_address
 from tests.lab.shell import poll
 
 FLUSHED: Final = "kube-proxy-rules-flushed"
@@ -18,12 +18,12 @@ HUNG: Final = "kube-proxy-hung"
 PROGRAM: Final = "kube-proxy"
 _DNS_HOST: Final = 10
 # the hooks alone: what they led to stays, and so kube-proxy sees nothing amiss until its next full sync
-_FLUSH: Final = {
-    "iptables": "iptables -t nat -F PREROUTING; iptables -t nat -F OUTPUT",
-    "nftables": (
-        f"nft flush chain ip {TABLE} nat-prerouting; nft flush chain ip {TABLE} nat-output"
-    ),
-}
+_FLUSH: Final = "iptables -t nat -F PREROUTING; iptables -t nat -F OUTPUT"
+
+
+def uses_iptables(shape: Shape) -> bool:
+    """Whether kube-proxy writes rules of iptables, which firewalls flush."""
+    return has_workers(shape) and shape.kube_proxy_mode == "iptables"
 
 
 def first_worker(lab: Lab) -> Node:
@@ -58,7 +58,7 @@ def _node_name(lab: Lab) -> tuple[str, ...]:
 
 
 def _inject_flush(lab: Lab) -> None:
-    first_worker(lab).run("sh", "-c", _FLUSH[lab.shape.kube_proxy_mode])
+    first_worker(lab).run("sh", "-c", _FLUSH)
 
 
 def _settled_flush(lab: Lab) -> bool:
@@ -116,7 +116,7 @@ FAULTS: Final = (
         forbidden=all_but("KUBE_PROXY_")
         | {"KUBE_PROXY_NOT_ON_NODE", "KUBE_PROXY_RULES_STALE", "KUBE_PROXY_BACKENDS_MIXED"},
         lookalikes=(GONE, HUNG, "sg-drops-8472"),
-        fits=has_workers,
+        fits=uses_iptables,
         inject=_inject_flush,
         settled=_settled_flush,
         heal=_heal_flush,
