@@ -67,7 +67,7 @@ def pod_cidrs(nodes: Nodes, flannel: Flannel) -> Iterator[Finding]:
             hop=Hop(HopKind.POD_NETWORK, f"{a},{b}"),
             evidence=(f"api:nodes/{a}", f"api:nodes/{b}"),
             consequence_of=(),
-            remediation=(_register_anew(later),),
+            remediation=(_register_anew(later, flannel),),
             falsifier=f"The podCIDRs of {a} and {b} share no address",
         )
 
@@ -78,7 +78,7 @@ def _age(nodes: Nodes, name: str) -> tuple[str, str]:
     return (node.metadata.creation_timestamp or "" if node else ""), name
 
 
-def _register_anew(name: str) -> Remediation:
+def _register_anew(name: str, flannel: Flannel) -> Remediation:
     """Say how a node gets another podCIDR."""
     return Remediation(
         title=f"Register {name} anew, so that it is assigned another podCIDR, and make its pods anew",
@@ -87,6 +87,16 @@ def _register_anew(name: str) -> Remediation:
             f"kubectl delete node {name}",
             f'ssh {name} "sudo ip link delete cni0; sudo systemctl restart kubelet"',
             f"kubectl wait --for=create --timeout=120s node/{name}",
+            f"kubectl cordon {name}",
+            *(
+                f"kubectl -n {d.namespace} rollout {word}"
+                for d in flannel.daemonsets
+                for word in (
+                    f"restart daemonset {d.name}",
+                    f"status daemonset {d.name} --timeout=180s",
+                )
+            ),
+            f"kubectl uncordon {name}",
         ),
         risk=Risk.DISRUPTIVE,
         verify=VERIFY,

@@ -17,7 +17,7 @@ from checks.overlay.codes import (
 from checks.overlay.counted import burst_fault, carried, one_way, reverse_path_fault
 from checks.overlay.device import backend_fault, device_fault
 from checks.overlay.firewall import firewall_fault
-from checks.overlay.peers import address_fault, entry_fault, route_fault
+from checks.overlay.peers import address_fault, entry_fault, ipv4_network, route_fault
 from checks.overlay.world import Fault, World, carrier_known, control_flows, underlay_answers
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk
 from doctor.model.hop import ANY, Hop, HopKind
@@ -217,7 +217,19 @@ def _stated(
         confidence=first.confidence,
         consequence_of=()
         if first.code is OVERLAY_HOST_FIREWALL
-        else tuple(Hop(HopKind.FLANNEL, n) for n in guilty),
+        else (
+            *(Hop(HopKind.FLANNEL, n) for n in guilty),
+            *_twice(world, sorted({n for p in faults for n in p})),
+        ),
         remediation=tuple(dict.fromkeys(f.remediation for f in each)),
         falsifier=f"Pods on {and_list(guilty)} answer pods on other nodes with this left as it is",
     )
+
+
+def _twice(world: World, names: Iterable[str]) -> Iterator[Hop]:
+    """Yield the pod networks of nodes that share a podCIDR: others can only know one of the two."""
+    known = {n.name: c for n in world.nodes.items if (c := ipv4_network(n.spec.pod_cidr))}
+    for name in names:
+        own = known.get(name)
+        if own and any(o != name and c.overlaps(own) for o, c in known.items()):
+            yield Hop(HopKind.POD_NETWORK, name)

@@ -340,6 +340,17 @@ def test_what_flannel_published(changed: list[Node], code: str) -> None:
     assert judge(mesh(nothing), networks(network(ONE, device=DEVICE)), items) == []
 
 
+def test_what_is_at_odds_for_a_node_with_anothers_podcidr_is_no_cause() -> None:
+    for cidr, expected in (
+        (CIDRS[TWO], {f"flannel:{ONE}", f"pod-network:{ONE}"}),
+        (CIDRS[ONE], {f"flannel:{ONE}"}),
+    ):
+        items = nodes(node(ONE, public_ip="10.0.2.15", cidr=cidr))
+        (found,) = judge(mesh(around(ONE)), networks(network(ONE, device=DEVICE)), items)
+        own = {str(h) for h in found.consequence_of if str(h).endswith(ONE)}
+        assert own == expected
+
+
 def test_an_address_of_its_own_is_right_on_an_unread_node() -> None:
     found = judge(mesh(around(ONE)), None, nodes(node(ONE, public_ip=ADDRESSES[ONE])))
     assert said(found) == {(UDP, f"underlay:*>{ONE}:udp/8472")}
