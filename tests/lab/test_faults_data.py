@@ -92,7 +92,6 @@ CATALOGUE = {
     "kube-proxy-api-unreachable",
     "kube-proxy-duplicate",
     "kube-proxy-backends-mixed",
-    "kube-firewall-drops-all",
     "service-target-port-wrong",
     "service-named-port-missing",
     "service-protocol-mismatch",
