@@ -60,7 +60,7 @@ format: install-dev ## Format the code
 recordings: install-dev ## Record the demo's bundles anew in the lab (root)
 	$(PY) -m tests.lab.record
 
-goldens: install-dev ## Record the evidence of every fault anew in the lab (root; an hour)
+goldens: install-dev ## Record the evidence of every fault anew in the lab (root; an hour or two)
 	@for shape in $(SHAPES); do \
 	  $(PY) -m tests.lab --shape $$shape up && $(PY) -m tests.lab.goldens && $(PY) -m tests.lab down || exit 1; \
 	done

@@ -15,7 +15,7 @@ from doctor.render.evidence import evidence_page
 from tests.golden.store import HEALTHY, Golden, Stated, all_goldens, asked, regenerate, stated_of
 from tests.lab.faults import FAULTS
 from tests.lab.faults.lookalikes import LOOKALIKES
-from tests.lab.goldens import wrong
+from tests.lab.goldens import wanted, wrong
 from tests.lab.shape import SHAPES
 
 GOLDENS = all_goldens()
@@ -107,3 +107,19 @@ def test_a_lookalike_is_not_called_by_the_name_of_another(number: str) -> None:
 @pytest.mark.parametrize("shape", sorted({g.shape for g in GOLDENS}))
 def test_the_healthy_lab_of_a_shape_is_recorded_too(shape: str) -> None:
     assert HEALTHY in {g.fault for g in GOLDENS if g.shape == shape}
+
+
+DUE: frozenset[str] = frozenset()
+"""Faults whose evidence is still to be recorded: what is not in here and has none fails."""
+
+
+def test_every_fault_is_recorded() -> None:
+    recorded = {g.fault for g in GOLDENS}
+    missing = [f for f in FAULTS if f not in recorded | DUE]
+    shapes = [next(s.name for s in SHAPES.values() if f in wanted(s)) for f in missing]
+    due = [f"{shape}/{fault}" for shape, fault in zip(shapes, missing, strict=True)]
+    assert not due, f"`python -m tests.lab.goldens --missing` records, in a lab of the shape: {due}"
+
+
+def test_what_is_due_is_not_recorded_yet() -> None:
+    assert set(FAULTS) - {g.fault for g in GOLDENS} >= DUE
