@@ -111,14 +111,10 @@ def test_the_healthy_lab_of_a_shape_is_recorded_too(shape: str) -> None:
 
 DUE: frozenset[str] = frozenset(
     {
-        "external-traffic-local",
         "flannel-br-netfilter-missing",
         "flannel-node-ip-changed",
         "flannel-podcidr-unassigned",
-        "hairpin-off",
-        "kube-firewall-drops-all",
         "kube-proxy-api-unreachable",
-        "kube-proxy-backends-mixed",
         "kube-proxy-cluster-cidr-wrong",
         "kube-proxy-duplicate",
         "pod-cidr-overlaps",
