@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from doctor.contract import check
-from doctor.model.evidence import Flannel, Nodes
+from doctor.model.evidence import Nodes
 from doctor.model.finding import Code, Finding, Remediation, Risk
 from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Condition, Node
@@ -86,7 +86,7 @@ def _not_ready(node: Node, condition: Condition, *, waits: bool) -> Finding:
     title="Every Linux node says that its network is available",
     codes=(NODE_NETWORK_UNAVAILABLE,),
 )
-def network_available(nodes: Nodes, flannel: Flannel | None) -> Iterator[Finding]:
+def network_available(nodes: Nodes) -> Iterator[Finding]:
     """Every Linux node says that its network is available.
 
     What it looks at:
@@ -113,15 +113,13 @@ def network_available(nodes: Nodes, flannel: Flannel | None) -> Iterator[Finding
     for node in nodes.items:
         for condition in node.status.conditions or ():
             if node.linux and condition.type == "NetworkUnavailable" and condition.status == "True":
-                yield _unavailable(node, condition, flannel)
+                yield _unavailable(node, condition)
 
 
-def _unavailable(node: Node, condition: Condition, flannel: Flannel | None) -> Finding:
+def _unavailable(node: Node, condition: Condition) -> Finding:
     """Say that a node's network is said to be unavailable."""
     why = " ".join((condition.message or condition.reason or "no reason is given").split())[:160]
-    pod = flannel.on(node.name) if flannel else None
-    look = f"kubectl get pods -A -o wide --field-selector spec.nodeName={node.name}"
-    again = f"kubectl -n {pod.namespace} delete pod {pod.name}" if pod else look
+    again = f"kubectl delete pods -A -l app=flannel --field-selector spec.nodeName={node.name}"
     turned = "kubectl wait --for=condition=NetworkUnavailable=False --timeout=90s node"
     return Finding(
         code=NODE_NETWORK_UNAVAILABLE,

@@ -10,7 +10,7 @@ from doctor.model.evidence import DnsService, Upstream, Upstreams
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
-from doctor.model.hop import Hop, HopKind
+from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.resolver import ROOT
 
 __all__ = [
@@ -44,6 +44,10 @@ _ANSWERS = {
     Failure.DNS_NO_ANSWER,
 }
 """Any answer shows that somebody is there, an error as well."""
+
+
+_FILTERED = tuple(Hop(HopKind.UNDERLAY, f"{ANY}>{ANY}", f"{t}/53") for t in ("udp", "tcp"))
+"""What drops DNS between all nodes stands at their ports, and meets what leaves the cluster, too."""
 
 
 class _Asked(NamedTuple):
@@ -219,12 +223,12 @@ def _dead(dns: DnsService, zone: str, dead: list[_Asked]) -> Finding:
             f"The resolver that the Corefile names for {zone}, {places}, gives no answer to "
             f"{_who(dead)}"
         )
-        return _make(DNS_STUB_DEAD, title, dead, _reach(dead), _edit(dns))
+        return _make(DNS_STUB_DEAD, title, dead, _reach(dead), _edit(dns), consequence_of=_FILTERED)
     title = (
         f"CoreDNS's resolver for names outside the cluster, {places} ({_whence(dead)}), gives no "
         f"answer to {_who(dead)}"
     )
-    return _make(DNS_UPSTREAM_DEAD, title, dead, _reach(dead), _edit(dns))
+    return _make(DNS_UPSTREAM_DEAD, title, dead, _reach(dead), _edit(dns), consequence_of=_FILTERED)
 
 
 def _pod_only(zone: str, fenced: list[_Asked]) -> Finding:

@@ -95,7 +95,8 @@ def _by_node(nodes: Nodes, flannel: Flannel, pod: Pod) -> Cause | None:
 
 def used_up(nodes: Nodes, flannel: Flannel) -> str:
     """Name the network that podCIDRs are taken from, where all of it is taken; else nothing."""
-    told = dict(a.lstrip("-").partition("=")[::2] for a in flannel.assigner)
+    words = (a.lstrip("-").partition("=") for a in flannel.assigner)
+    told = {name: value for name, _, value in words}
     span = network_of(told.get("cluster-cidr", ""))
     size = told.get("node-cidr-mask-size", str(_USUAL_SIZE))
     if span is None or not size.isdecimal() or told.get("allocate-node-cidrs") == "false":

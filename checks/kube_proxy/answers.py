@@ -144,7 +144,7 @@ def _by_nftables(read: NodeNetwork) -> tuple[Code, str]:
 def _by_ipvs(read: NodeNetwork, address: str) -> tuple[Code, str]:
     """Say whether the node has the Service's address for itself, as IPVS needs it."""
     dummy = read.link(_DUMMY)
-    own = {a.partition("/")[0] for a in dummy.addresses} if dummy else set()
+    own = [a.partition("/")[0] for a in dummy.addresses] if dummy else []
     if address in own:
         return SERVICE_IP_DEAD, f"kube-proxy is ready and {_DUMMY} has the address"
     lacks = f"{_DUMMY} does not have the address" if dummy else f"there is no {_DUMMY}"

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list, ids
+from checks.common import and_list
 from checks.kube_proxy.shared import VERIFY, node_hops
 from doctor.contract import check
-from doctor.model.evidence import DnsFlows, DnsService, NodeNetworks, Nodes
-from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
-from doctor.model.flow import Observation, Purpose, VantageKind
+from doctor.model.evidence import NodeNetworks, Nodes
+from doctor.model.finding import Code, Finding, Remediation, Risk, Severity
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.link import Link
 from doctor.model.node import NodeNetwork
@@ -38,18 +37,14 @@ _BRIDGE = "cni0"
     essential=False,
 )
 def bridge(
-    networks: NodeNetworks,
-    nodes: Nodes | None,
-    services: ProxiedServices | None,
-    dns: DnsService | None,
-    asked: DnsFlows | None,
+    networks: NodeNetworks, nodes: Nodes | None, services: ProxiedServices | None
 ) -> Iterator[Finding]:
     """Pods reach Services whose endpoints are on their own node.
 
     What it looks at:
         Where pods are joined by a bridge: whether frames between its ports go through iptables
         (net.bridge.bridge-nf-call-iptables), and whether its ports may send back where a frame
-        came from (hairpin). Queries from pods to the DNS Service beside those to its replicas.
+        came from (hairpin).
 
     Why it matters:
         An answer from a pod of the same node never leaves the bridge. Only if the bridge shows it to
@@ -77,7 +72,7 @@ def bridge(
     bypassed = [r.node for r in networks.items if _bridged(r) and _off(r)]
     for hop, after in node_hops(known, bypassed) if bypassed else ():
         here = [n for n in bypassed if hop.where in (ANY, n)]
-        yield _bypassed(networks, hop, after, here, _failed(asked, dns, here))
+        yield _bypassed(networks, hop, after, here)
     serving = {e.node for b in (services.items if services else ()) for e in b.ready}
     for read in networks.items:
         ports = _stiff(read)
@@ -96,24 +91,11 @@ def _off(read: NodeNetwork) -> bool:
     return setting is not None and setting.value in (0, None)
 
 
-def _failed(
-    asked: DnsFlows | None, dns: DnsService | None, names: list[str]
-) -> tuple[Observation, ...]:
-    """Select the queries of pods on these nodes that the DNS Service did not answer."""
-    service = dns.backend.service if dns and dns.backend else None
-    if asked is None or service is None:
-        return ()
-    address = service.spec.cluster_ip
-    found = asked.of(Purpose.DNS, vantage=VantageKind.POD, address=address)
-    return tuple(o for o in found if o.failure and o.flow.vantage.node in names)
-
-
 def _bypassed(
     networks: NodeNetworks,
     hop: Hop,
     after: tuple[Hop, ...],
     names: list[str],
-    failed: tuple[Observation, ...],
 ) -> Finding:
     """Say that a bridge does not show iptables what it carries."""
     read = [r for n in names if (r := networks.of(n))]
@@ -124,11 +106,9 @@ def _bypassed(
         title=(
             f"On {and_list(names)} iptables does not see what the bridge {_BRIDGE} carries, for "
             f"{why}: pods there get no proper answer from Service endpoints on their own node"
-            + (", as queries to the DNS Service show" if failed else "")
         ),
         hop=hop,
-        evidence=(*(r.evidence for r in read), *ids(failed)),
-        confidence=Confidence.CERTAIN if failed else Confidence.LIKELY,
+        evidence=tuple(r.evidence for r in read),
         consequence_of=after,
         remediation=(
             Remediation(

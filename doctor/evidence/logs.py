@@ -16,6 +16,7 @@ def logs(world: World) -> Logs:
     return Logs(
         items=tuple(r.log for r in world.of(LogRecord) if not r.reason),
         gaps=(*world.table_gaps("Logs"), *_unanswered(world)),
+        absent=world.nodeless,
     )
 
 

@@ -61,7 +61,11 @@ def node_networks(world: World) -> NodeNetworks:
         for u in n.unread
         if u.reason != _NOT_ASKED
     ]
-    return NodeNetworks(items=tuple(items), gaps=(*world.table_gaps("NodeNetworks"), *gaps))
+    return NodeNetworks(
+        items=tuple(items),
+        gaps=(*world.table_gaps("NodeNetworks"), *gaps),
+        absent=world.nodeless,
+    )
 
 
 def node_network(records: Iterable[NodeRecord]) -> NodeNetwork:

@@ -54,6 +54,7 @@ def proxied_services(world: World) -> ProxiedServices:
     ]
     return ProxiedServices(
         gaps=gaps,
+        absent="" if gaps or items else "there is no Service with an address",
         items=tuple(items[:_MOST]),
         dns=dns,
         webhooks=called,

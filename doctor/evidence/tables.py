@@ -81,6 +81,10 @@ _PLANNED_FROM = frozenset({*_PODS, "deployments", "daemonsets", "ingresses", "ip
 """Without these, it is not known what to measure: an empty table would look like a clean one."""
 
 
+_MEASURED = (model.Measured, model.NodeNetworks)
+"""Tables of what is looked at by probes, and inside nodes."""
+
+
 class Table(msgspec.Struct, frozen=True):
     """How a table is built, what must be gathered for it, and which flows it is made of."""
 
@@ -147,9 +151,8 @@ TABLES: dict[type[Evidence], Table] = {
         lambda t: proxying.kube_proxy(t.world),
         ("nodes", "pods", "daemonsets", "configmaps:kube-proxy"),
     ),
-    ProxiedServices: Table(
-        lambda t: proxying.proxied_services(t.world), (*_BACKENDS, *_WEBHOOKS, *_DNS)
-    ),
+    # with what else the run is about: the Services of webhooks and Ingresses, if those are read
+    ProxiedServices: Table(lambda t: proxying.proxied_services(t.world), _PODS),
     model.ServiceIpFlows: _plain(
         model.ServiceIpFlows,
         (Purpose.SERVICE_IP, Purpose.API_DIRECT, Purpose.PROXY_API),
@@ -239,7 +242,7 @@ class Tables:
         table knows what it cannot do without.
         """
         for source in dict.fromkeys(TABLES[kind].sources):
-            planned = issubclass(kind, model.Measured) and source in _PLANNED_FROM
+            planned = issubclass(kind, _MEASURED) and source in _PLANNED_FROM
             keys = (f"configmaps/{k}" for k in config_keys(self.world, source))
             for gap in self.world.gaps(source, *keys):
                 if gap.needs not in said:

@@ -149,7 +149,10 @@ def test_a_saved_bundle_is_judged_the_same_each_time(run: Run, saved: str) -> No
 
 def test_other_checks_than_were_gathered_can_be_asked_of_a_bundle(run: Run, saved: str) -> None:
     code, out, _ = run("check", "node", "--bundle", saved, "-o", "json")
-    assert [(c["id"], c["verdict"]) for c in json.loads(out)["checks"]] == [("node.ready", "pass")]
+    assert [(c["id"], c["verdict"]) for c in json.loads(out)["checks"]] == [
+        ("node.ready", "pass"),
+        ("node.network-available", "pass"),
+    ]
     assert code == 0
 
 

@@ -14,6 +14,7 @@ from tests.lab.lab import Lab
 from tests.lab.patient import doctor
 from tests.lab.places import places
 from tests.lab.shape import SHAPES
+from tests.lab.shell import LabError
 
 RECORDED: Final = {
     "article": ("hostgw-article", "sg-drops-53"),
@@ -32,15 +33,27 @@ def _tell(line: str) -> None:
     sys.stdout.flush()
 
 
+_MOST_TRIES: Final = 8
+
+
 def _record(lab: Lab, name: str) -> None:
-    """Run the doctor and keep the bundle."""
+    """Run the doctor and keep the bundle.
+
+    With the overlay broken, a request gets through if chance sends it to a pod of the same node.
+    """
     path = FOLDER / f"{name}.bundle"
     url = f"{lab.site_url}/"
-    done = doctor(lab, "run", "--output", "json", "--url", url, "--save", str(path))
+    for _ in range(_MOST_TRIES):
+        done = doctor(lab, "run", "--output", "json", "--url", url, "--save", str(path))
+        said = json.loads(done.stdout)
+        if name != "overlay" or not said["targets"][0]["reachable"]:
+            break
+    else:
+        raise LabError(f"{url} answered each time, although {name} is broken")
     text = settled_in(lab, gzip.decompress(path.read_bytes()))
     path.write_bytes(gzip.compress(text, 9, mtime=0))
     path.chmod(0o644)
-    found = [d["code"] for d in json.loads(done.stdout)["diagnoses"]]
+    found = [d["code"] for d in said["diagnoses"]]
     _tell(f"{name}: {found or 'healthy'}, {path.stat().st_size >> 10} KiB")
 
 

@@ -11,6 +11,7 @@ from doctor.model.evidence import NodeResolver, Resolvers, Upstream, Upstreams
 from doctor.model.failure import Failure
 from doctor.model.finding import Finding, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose
+from doctor.model.hop import Hop, HopKind
 from doctor.model.resolver import ResolvConf
 from tests.rules.factories import DNS_IP, DNS_KEY, ONE, TWO, dns, findings, said, seen, vantage
 
@@ -100,6 +101,15 @@ def judge(table: Upstreams) -> list[Finding]:
 )
 def test_who_answers(table: Upstreams, expected: set[tuple[str, str]]) -> None:
     assert said(judge(table)) == expected
+
+
+def test_what_drops_dns_between_all_nodes_explains_that_nobody_outside_answers() -> None:
+    """The same rule of a security group meets both."""
+    (found,) = judge(ask(silent(FIRST), upstream(FIRST)))
+    filtered = Hop(HopKind.UNDERLAY, "*>*", "udp+tcp/53")
+    assert any(filtered.covers(h) for h in found.consequence_of)
+    one_node = Hop(HopKind.UNDERLAY, "*>worker-1", "udp+tcp/53")
+    assert not any(one_node.covers(h) for h in found.consequence_of)
 
 
 def test_a_spare_resolver_that_is_dead_is_a_warning_and_can_be_left_out() -> None:

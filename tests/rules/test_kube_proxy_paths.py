@@ -20,7 +20,6 @@ from tests.rules.factories import (
     NAMES,
     ONE,
     TWO,
-    dns,
     findings,
     networks,
     node,
@@ -128,21 +127,12 @@ CONF = Cni(confs=(CniConf("10-flannel.conflist", hairpin=False),))
     ],
 )
 def test_the_bridge(read: NodeNetworks, expected: set[tuple[str, str]]) -> None:
-    found = findings(bridge, read, nodes(), proxied(), dns(ONE, TWO), queries())
+    found = findings(bridge, read, nodes(), proxied())
     assert said(found) == expected
 
 
 def test_a_hairpin_is_a_warning_where_a_pod_may_need_it() -> None:
-    (found,) = findings(bridge, bridged(1, STIFF), nodes(), proxied(), None, None)
+    (found,) = findings(bridge, bridged(1, STIFF), nodes(), proxied())
     assert found.severity is Severity.WARN
     nobody = proxied(service_port(on=(TWO,)))
-    assert findings(bridge, bridged(1, STIFF), nodes(), nobody, None, None) == []
-
-
-def test_queries_make_a_bypass_certain() -> None:
-    (found,) = findings(bridge, bridged(0), nodes(), proxied(), dns(ONE, TWO), queries(ONE))
-    assert found.confidence is Confidence.CERTAIN
-    assert "as queries to the DNS Service show" in found.title
-    assert any(f"dns:pod@{ONE}" in e for e in found.evidence)
-    (other,) = findings(bridge, bridged(0), nodes(), proxied(), dns(ONE, TWO), queries(TWO))
-    assert other.confidence is Confidence.LIKELY
+    assert findings(bridge, bridged(1, STIFF), nodes(), nobody) == []

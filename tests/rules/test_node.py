@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from checks.node import network_available, ready
-from doctor.model.evidence import Flannel, Nodes
+from doctor.model.evidence import Nodes
 from doctor.model.kube import Condition, NodeInfo, NodeSpec
-from tests.rules.factories import ONE, findings, flannel, node, nodes, said
+from tests.rules.factories import ONE, findings, node, nodes, said
 
 SILENT = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
 NO_CNI = (
@@ -54,18 +54,16 @@ def unavailable(status: str, os: str = "") -> Nodes:
     return nodes(msgspec.structs.replace(one, status=new))
 
 
-@pytest.mark.parametrize("what", [flannel(), flannel(without=[ONE]), None])
-def test_a_node_whose_network_is_not_available(what: Flannel | None) -> None:
-    (found,) = findings(network_available, unavailable("True"), what)
+def test_a_node_whose_network_is_not_available() -> None:
+    (found,) = findings(network_available, unavailable("True"))
     assert said([found]) == {("NODE_NETWORK_UNAVAILABLE", f"node:{ONE}")}
     assert "RouteController is slow)" in found.title
     assert [str(h) for h in found.consequence_of] == [f"flannel:{ONE}"]
-    again = what is not None and what.on(ONE) is not None
-    assert ("delete pod" in found.remediation[0].commands[0]) is again
+    assert found.remediation[0].commands[0].endswith(f"--field-selector spec.nodeName={ONE}")
 
 
 def test_networks_that_are_available() -> None:
     for table in (nodes(), unavailable("False"), unavailable("True", "windows")):
-        assert findings(network_available, table, flannel()) == []
+        assert findings(network_available, table) == []
     silent = nodes(node(ONE, *SILENT))
-    assert findings(network_available, silent, flannel()) == []
+    assert findings(network_available, silent) == []
