@@ -48,7 +48,7 @@ _SCARCE = 0.95
     essential=False,
 )
 def overlaps(
-    services: ProxiedServices, networks: NodeNetworks, nodes: Nodes | None, flannel: Flannel | None
+    services: ProxiedServices, networks: NodeNetworks, nodes: Nodes, flannel: Flannel | None
 ) -> Iterator[Finding]:
     """The networks of Services and of pods are the cluster's alone.
 
@@ -75,7 +75,9 @@ def overlaps(
         Kubernetes documentation, "Cluster Networking", "Service ClusterIP allocation". kubeadm issue
         1591. kubernetes/kubernetes issue 17962.
     """
-    addresses = {n.address: n.name for n in (nodes.items if nodes else ()) if n.address}
+    addresses = {n.address: n.name for n in nodes.items if n.address}
+    if not addresses:  # a route by another node would look like one to elsewhere
+        return
     pods = flannel.network if flannel and not flannel.absent else ""
     kinds = [(SERVICE_CIDR_OVERLAPS, "Services", r) for r in services.ranges]
     kinds += [(POD_CIDR_OVERLAPS, "pods", pods)] if pods else []

@@ -53,7 +53,11 @@ def unexplained(
         for part in parts
         if len(part.flows) >= _MANY and not any(_about(d, part) for d in found)
     ]
-    odd = [o.flow.id for o in evidence.failed if not evidence.accused(o) and o.flow.id not in cited]
+    odd = [
+        o.flow.id
+        for o in evidence.failed
+        if o.hops and not evidence.accused(o) and o.flow.id not in cited
+    ]
     if len(odd) >= _MANY:
         told.append(
             f"Not explained: {len(odd)} probes stayed unanswered although every hop that they were "

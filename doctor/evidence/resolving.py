@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-import msgspec
-
 from doctor.bundle.schema import NodeRecord, ResolverRecord
 from doctor.evidence.finders import coredns_service, policy_engine
 from doctor.evidence.world import World
@@ -149,9 +147,7 @@ def network_policies(world: World) -> NetworkPolicies:
     items = world.items("networkpolicies", NetworkPolicy)
     none = world.lists("networkpolicies") and not items
     return NetworkPolicies(
-        gaps=tuple(
-            msgspec.structs.replace(g, essential=False) for g in world.gaps("networkpolicies")
-        ),
+        gaps=world.gaps("networkpolicies"),
         absent="there is no NetworkPolicy" if none else "",
         items=items,
         engine=policy_engine(world),

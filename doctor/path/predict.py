@@ -77,12 +77,14 @@ def _hops(flow: Flow, topology: Topology) -> _Steps:
         yield Hop(HopKind.DNS_NAME, flow.name)
     elif flow.purpose is Purpose.TARGET:
         yield from _target(flow, topology)
+    elif flow.purpose is Purpose.NODE_PORT:
+        yield from _to_node_port(flow, topology)
     elif flow.purpose in (Purpose.EGRESS, Purpose.EGRESS_NAME, Purpose.RESOLVER):
         yield from _outside(flow, topology)
     else:
         yield from _to(flow, flow.address, topology)
         if flow.purpose in (Purpose.FORWARDED, Purpose.SEARCH):
-            yield from (Hop(HopKind.EGRESS, u, "udp/53") for u in topology.resolvers)
+            yield _either(_handed_on(flow.address, u, topology) for u in topology.resolvers)
         if flow.purpose in (Purpose.INGRESS, Purpose.UPSTREAM):
             yield from _behind(flow, flow.address, topology)
 
@@ -91,7 +93,8 @@ def _to(flow: Flow, address: str, topology: Topology) -> _Steps:
     """Yield the hops from the flow's vantage to an address of the cluster."""
     node = flow.vantage.node
     if address in topology.nodes:
-        yield from _between(node, topology.nodes[address], flow.protocol)
+        there = topology.nodes[address]
+        yield from _to_node(node, there, flow.protocol, from_pod=_forwards(flow))
     elif address in topology.pods:
         pod = topology.pods[address]
         yield from _to_pod(node, pod, flow.protocol, topology, from_pod=_forwards(flow))
@@ -101,6 +104,20 @@ def _to(flow: Flow, address: str, topology: Topology) -> _Steps:
         yield from _to_vip(address, flow, topology)
     elif flow.purpose is Purpose.UPSTREAM:
         yield from _to_unassigned(flow, topology)
+
+
+def _to_node(node: str, there: str, protocol: str, *, from_pod: bool) -> _Steps:
+    """Yield the path to a node's own address; what a pod sends to another node is forwarded."""
+    if from_pod and node and node != there:
+        yield Hop(HopKind.FORWARD, node, protocol)
+    yield from _between(node, there, protocol)
+
+
+def _handed_on(replica: str, resolver: str, topology: Topology) -> _Steps:
+    """Yield the way of a question that a replica of CoreDNS hands on to a resolver."""
+    if replica in topology.pods:
+        yield Hop(HopKind.FORWARD, topology.pods[replica].node, "udp/53")
+    yield Hop(HopKind.EGRESS, resolver, "udp/53")
 
 
 def _forwards(flow: Flow) -> bool:
@@ -159,7 +176,7 @@ def _endpoint(
     if address in topology.pods:
         yield from _to_pod(node, topology.pods[address], protocol, topology, from_pod=from_pod)
     elif address in topology.nodes:
-        yield from _between(node, topology.nodes[address], protocol)
+        yield from _to_node(node, topology.nodes[address], protocol, from_pod=from_pod)
 
 
 def _to_vip(address: str, flow: Flow, topology: Topology) -> _Steps:
@@ -178,6 +195,21 @@ def _to_vip(address: str, flow: Flow, topology: Topology) -> _Steps:
     yield Hop(HopKind.SERVICE, service.key)
     ends = service.towards(flow.port)
     if service.near_from_outside and node and not flow.vantage.node:
+        ends = _near(node, ends, topology)
+    yield _ways(node, ends, flow.protocol, topology, from_pod=True)
+
+
+def _to_node_port(flow: Flow, topology: Topology) -> _Steps:
+    """Yield the path to a Service by a port of a node, which that node translates."""
+    node = topology.nodes.get(flow.address, "")
+    yield from _between(flow.vantage.node, node, flow.protocol)
+    yield Hop(HopKind.KUBE_PROXY, node or ANY)
+    service = next((s for s in topology.services.values() if s.key == flow.subject), None)
+    if service is None:
+        return
+    yield Hop(HopKind.SERVICE, service.key)
+    ends = service.endpoints
+    if service.near_from_outside:
         ends = _near(node, ends, topology)
     yield _ways(node, ends, flow.protocol, topology, from_pod=True)
 

@@ -119,6 +119,7 @@ def test_failures_that_contradict_the_predicted_path_are_told() -> None:
     (told,) = unexplained([], [*passes, *lost])
     assert told.startswith("Not explained: 2 probes stayed unanswered although every hop")
     assert unexplained([], [*passes, *lost[:1]]) == ()
+    assert unexplained([], [*passes, *(seen(f"away{n}", "") for n in range(3))]) == ()
     assert unexplained([symptom("CITED", "service:x/y", "l1", "l2")], [*passes, *lost]) == ()
 
 

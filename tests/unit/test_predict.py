@@ -208,6 +208,19 @@ def test_what_every_endpoint_shares_is_certain() -> None:
     ]
 
 
+def test_a_node_port_is_translated_by_the_node_that_is_asked() -> None:
+    path = hops(Purpose.NODE_PORT, ON_A, "192.0.2.2", 30080, subject="shop/web")
+    assert path[:4] == (
+        "underlay:a>b:tcp/30080",
+        "underlay:b>a:tcp/30080",
+        "kube-proxy:b",
+        "service:shop/web",
+    )
+    assert len(pods(path)) == len(WEB.endpoints)
+    own = hops(Purpose.NODE_PORT, ON_A, "192.0.2.1", 30080, subject="shop/gone")
+    assert own == ("kube-proxy:a",)
+
+
 def on(service: Service) -> Topology:
     """Put a Service in the place of the one at 10.96.0.5, and behind the VIP."""
     fields = {f: getattr(MAP, f) for f in MAP.__struct_fields__}

@@ -212,4 +212,4 @@ def test_no_policies_and_none_that_may_be_read() -> None:
     assert tables(api("networkpolicies")).get(NetworkPolicies).absent
     refused = tables(api("networkpolicies", status=403, reason="may not")).get(NetworkPolicies)
     assert refused.absent == ""
-    assert [g.essential for g in refused.gaps] == [False]
+    assert [g.needs for g in refused.gaps] == ["api:networkpolicies"]
