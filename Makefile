@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SHAPES := article hostgw
 OTHER_SHAPES := hostgw-article port4789 nftables single five
 
-.PHONY: help demo test unit lint packages lab shapes install install-dev format recordings goldens accuracy bench clean
+.PHONY: help demo test unit lint packages lab shapes install install-dev format recordings remedies goldens accuracy bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -34,7 +34,7 @@ lab: packages ## Break and heal real clusters, one shape after the other (root)
 	$(PY) -m pytest -q -m lab tests/netns --durations=5
 	@for shape in $(SHAPES); do \
 	  echo "== lab: shape $$shape"; \
-	  WWWM_LAB_SHAPE=$$shape $(PY) -m pytest -m lab tests/lab --durations=30 -o console_output_style=count -v || exit 1; \
+	  WWWM_LAB_SHAPE=$$shape $(PY) -m pytest -m "lab and not remedies" tests/lab --durations=30 -o console_output_style=count -v || exit 1; \
 	done
 
 shapes: install-dev ## See the healthy clusters of all other shapes (root)
@@ -59,6 +59,9 @@ format: install-dev ## Format the code
 
 recordings: install-dev ## Record the demo's bundles anew in the lab (root)
 	$(PY) -m tests.lab.record
+
+remedies: install-dev ## Run what is printed for the faults that stand for all, in the lab (root)
+	$(PY) -m pytest -m remedies tests/lab/test_faults.py -o console_output_style=count -v
 
 goldens: install-dev ## Record the evidence of every fault anew in the lab (root; an hour or two)
 	@for shape in $(SHAPES); do \

@@ -81,14 +81,12 @@ def outcome(seen: Observation) -> bool | None:
     return True if seen.ok or seen.failure in _DELIVERED else None
 
 
-class Evidence(msgspec.Struct, frozen=True, dict=True):
-    """What flows say of hops.
+class Evidence:
+    """What flows say of hops."""
 
-    Args:
-        observations: Flows with their predicted hops.
-    """
-
-    observations: tuple[Observation, ...]
+    def __init__(self, observations: tuple[Observation, ...]) -> None:
+        """Look at flows, with their predicted hops."""
+        self.observations = observations
 
     @cached_property
     def passed(self) -> Mapping[Hop, int]:

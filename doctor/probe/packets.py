@@ -101,7 +101,7 @@ HEARD: dict[str, list[float]] = {}
 an address six of them, then one a second, and what it keeps back would look like silence."""
 
 ERRORS_SECONDS, ERRORS_LEFT, MOST_ERRORS = 6.0, 2, 6
-KEPT_BACK_SECONDS = 3.0
+KEPT_BACK_SECONDS, MOST_WALKS = 3.0, 3
 """After this time a router that had none left may send three errors: two are what one trace asks of it."""
 
 
@@ -478,6 +478,15 @@ class Path(Exchange):
         """The times-to-live before the end of whose SYNs nothing was heard."""
         return [ttl for ttl in range(1, self.end) if ttl not in self.hops]
 
+    def may_end_before(self) -> bool:
+        """Whether the path ended, and something before that was silent."""
+        return bool(self.ends and self.silent())
+
+    def told_by_router(self) -> bool:
+        """Whether a router said where the path ends: it may have kept back an earlier word of it."""
+        last = self.hops.get(self.end)
+        return last is not None and last["icmp"] is not None
+
     def send(self, out: socket.socket, ttl: int) -> None:
         """Send the SYN of a time-to-live."""
         from scapy.layers.inet import IP, TCP
@@ -518,10 +527,9 @@ class Path(Exchange):
 
     def count_what_may_come(self) -> None:
         """Count the errors that the router at the end sends for the SYNs behind it, heard or not."""
-        last = self.hops.get(self.end)
-        if last is not None and last["icmp"] is not None:
+        if self.told_by_router():
             more = min(self.sent - self.end, MOST_ERRORS)
-            HEARD[last["source"]] += [time.monotonic()] * more
+            HEARD[self.hops[self.end]["source"]] += [time.monotonic()] * more
 
 
 def let_routers_rest(until: float) -> None:
@@ -581,11 +589,16 @@ def trace(request: Request, until: float) -> dict[str, Any]:
         wait = HOP_WAIT if path.ends else LAST_WAIT
         path.listen(ear, min(until, time.monotonic() + wait))
         path.count_what_may_come()
-        if path.ends and path.silent():
-            time.sleep(max(0.0, min(KEPT_BACK_SECONDS, until - time.monotonic())))
-            # what the first walk saw is kept, whatever comes of the second
-            with contextlib.suppress(CutError, UnsentError), turn(until):
-                walk_again(path, out, ear, until)
+        # what the first walk saw is kept, whatever comes of others
+        with contextlib.suppress(CutError, UnsentError):
+            for _ in range(MOST_WALKS):
+                if not path.may_end_before():
+                    break
+                time.sleep(max(0.0, min(KEPT_BACK_SECONDS, until - time.monotonic())))
+                with turn(until):
+                    walk_again(path, out, ear, until)
+                if not path.told_by_router():
+                    break
     if not path.ends and not path.complete() and time.monotonic() >= until:
         raise CutError
     nothing = {"answer": "", "source": "", "icmp": None}

@@ -64,7 +64,9 @@ class Said:
 
 def _command(lab: Lab, arguments: tuple[str, ...], client: Client | None = None) -> tuple[str, ...]:
     """The command line, with the administrator's kubeconfig."""
-    environment = [f"KUBECONFIG={lab.kubeconfig}", f"PYTHONPATH={ROOT}"]
+    # where the interpreter itself falls over, its last words say where
+    told = "PYTHONFAULTHANDLER=1"
+    environment = [f"KUBECONFIG={lab.kubeconfig}", f"PYTHONPATH={ROOT}", told]
     if client:
         environment.append(f"PATH={client.bin}:{PATH}")
     return ("env", *environment, sys.executable, "-m", "doctor", *arguments)

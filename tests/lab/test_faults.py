@@ -85,6 +85,7 @@ def test_the_cause_is_named_first(lab: Lab, broken: Broken) -> None:
 
 
 @each
+@pytest.mark.remedies
 @pytest.mark.shapes(ARTICLE.name)
 def test_what_is_printed_heals(lab: Lab, broken: Broken) -> None:
     """The commands of the first diagnosis, run as printed; advice is no command."""
