@@ -41,7 +41,7 @@ shapes: install-dev ## See the healthy clusters of all other shapes (root)
 	@for shape in $(OTHER_SHAPES); do \
 	  echo "== lab: shape $$shape"; \
 	  WWWM_LAB_SHAPE=$$shape $(PY) -m pytest -m lab -v \
-	    tests/lab/test_isolation.py tests/lab/test_reboot.py tests/lab/test_faults.py -k "not (named_first or heals)" || exit 1; \
+	    tests/lab/test_isolation.py tests/lab/test_reboot.py tests/lab/test_healed.py || exit 1; \
 	done
 
 lint: install-dev ## Check style, types, layers, dead code and docstrings

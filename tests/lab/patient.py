@@ -117,3 +117,11 @@ def examine_fault(lab: Lab, *, once: bool) -> tuple[Said, Said]:
         told = examine(lab, "--url", f"{lab.site_url}/")
         return told, told
     return examine_both_ways(lab)
+
+
+def no_finding(said: Said) -> None:
+    """Assert a clean bill of health."""
+    assert said.codes == [], said.lines
+    assert [f for c in said.document["checks"] for f in c["findings"]] == [], said.lines
+    assert said.exit_code == 0, said.lines
+    assert said.document["verdict"] == "healthy", said.lines

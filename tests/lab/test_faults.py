@@ -1,4 +1,4 @@
-"""Faults, put in for real: the doctor names each first, and finds nothing once it is healed.
+"""Faults, put in for real: the doctor names each first.
 
 Few stand for all: goldens replay the others, and WWWM_LAB_FAULTS chooses any.
 """
@@ -13,7 +13,7 @@ from tests.lab import bringup
 from tests.lab.faults import FAULTS, Fault, mend, put_in
 from tests.lab.faults.representatives import representatives
 from tests.lab.lab import Lab
-from tests.lab.patient import Said, examine_both_ways, examine_fault
+from tests.lab.patient import Said, examine_fault, no_finding
 from tests.lab.remedy.run import Outcome, heal_as_printed, leaving_nothing
 from tests.lab.shape import ARTICLE, SHAPES
 from tests.lab.shell import LabError
@@ -55,14 +55,6 @@ def broken(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Broken]:
             raise
 
 
-def no_finding(said: Said) -> None:
-    """Assert a clean bill of health."""
-    assert said.codes == [], said.lines
-    assert [f for c in said.document["checks"] for f in c["findings"]] == [], said.lines
-    assert said.exit_code == 0, said.lines
-    assert said.document["verdict"] == "healthy", said.lines
-
-
 each = pytest.mark.parametrize("broken", FITTING, ids=lambda f: f.name, indirect=True)
 
 
@@ -95,14 +87,3 @@ def test_what_is_printed_heals(lab: Lab, broken: Broken) -> None:
         tried = heal_as_printed(lab, broken.told.diagnoses[0])
     assert tried.outcome is not Outcome.NO, tried.said
     assert tried.verified is not False, tried.said
-
-
-def test_a_healthy_lab_has_no_finding(lab: Lab) -> None:
-    """After all faults were healed, nothing is found, with the URL and without."""
-    lab.wait_healthy()
-    told, untold = examine_both_ways(lab)
-    no_finding(told)
-    no_finding(untold)
-    assert told.document["targets"] == [
-        {"url": f"{lab.site_url}/", "reachable": True, "stopped_at": None, "status": 200}
-    ]

@@ -6,10 +6,9 @@ import pytest
 
 from tests.lab.faults import FAULTS, mend, put_in
 from tests.lab.lab import Lab
-from tests.lab.patient import Said, examine
+from tests.lab.patient import Said, examine, no_finding
 from tests.lab.shell import poll
 from tests.lab.ssh import Client, Ssh
-from tests.lab.test_faults import no_finding
 from tests.lab.topology import DESK
 from tests.lab.traces import left
 

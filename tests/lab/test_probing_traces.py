@@ -7,9 +7,8 @@ import pytest
 
 from tests.lab.conditions.spaces import ELSEWHERE, pod
 from tests.lab.lab import Lab
-from tests.lab.patient import doctor, examine
+from tests.lab.patient import doctor, examine, no_finding
 from tests.lab.shell import poll
-from tests.lab.test_faults import no_finding
 from tests.lab.traces import (
     Images,
     await_nothing,

@@ -22,6 +22,7 @@ _DNS_RESOURCES = frozenset(
         "endpointslices",
         "events",
         "namespaces",
+        "networkpolicies",
         "nodes",
         "pods",
         "selfsubjectrulesreviews",

@@ -62,3 +62,9 @@ def test_what_changes_something_is_told_from_what_looks() -> None:
 
 def test_own_namespaces_are_told_by_what_is_in_them() -> None:
     assert own_namespaces([*ALLOWED, *REFUSED]) == {OWN}
+
+
+def test_logs_may_be_read_if_no_more_than_their_end() -> None:
+    asked = entry("get", "pods", namespace="kube-system", name="dns", subresource="log")
+    assert forbidden([asked | {"requestURI": "/x?tailLines=30&limitBytes=32768"}]) == []
+    assert forbidden([asked]) == ["get /x"]
