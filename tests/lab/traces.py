@@ -55,9 +55,8 @@ def _allowed(entry: Entry) -> bool:
     resource, below = what.get("resource", ""), what.get("subresource", "")
     if below:
         # of exec whatever the verb, which depends on the protocol
-        if (verb, resource, below) == READS_LOGS:
-            return "limitBytes=" in entry["requestURI"]
-        return (resource, below) == ("pods", "exec")
+        ends = (verb, resource, below) == READS_LOGS and "limitBytes=" in entry["requestURI"]
+        return ends or (resource, below) == ("pods", "exec")
     if verb in ("get", "list"):
         return True
     if verb == "create" and resource in REVIEWS:
