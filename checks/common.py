@@ -1,11 +1,22 @@
 """What several checks say in the same way."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, ip_network
 
+from doctor.model.evidence import Nodes
 from doctor.model.failure import Failure
 from doctor.model.flow import Observation
+from doctor.model.hop import ANY, Hop, HopKind
 
-__all__ = ["and_list", "ids", "security_group", "told", "told_instead"]
+__all__ = [
+    "and_list",
+    "ids",
+    "network_of",
+    "node_hops",
+    "security_group",
+    "told",
+    "told_instead",
+]
 
 
 def and_list(words: Iterable[str], most: int = 4) -> str:
@@ -27,6 +38,28 @@ def security_group(address: str) -> str:
 def ids(observations: Iterable[Observation]) -> tuple[str, ...]:
     """List the evidence ids of observations."""
     return tuple(o.flow.id for o in observations)
+
+
+def network_of(text: str) -> IPv4Network | None:
+    """Read an IPv4 network; None for anything else."""
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        return None
+    return network if isinstance(network, IPv4Network) else None
+
+
+def node_hops(
+    kind: HopKind, nodes: Nodes, names: list[str]
+) -> Iterator[tuple[Hop, tuple[Hop, ...]]]:
+    """Give one hop for all Linux nodes, else one per node: the first explains the others."""
+    if len(names) > 1 and set(names) == set(nodes.linux):
+        yield Hop(kind, ANY), ()
+        return
+    first = (Hop(kind, names[0]),)
+    for name in names:
+        down = (Hop(HopKind.NODE, name),) if nodes.down(name) else ()
+        yield Hop(kind, name), down + (first if name != names[0] else ())
 
 
 def told(seen: Observation) -> str:

@@ -10,6 +10,7 @@ from doctor.model.evidence import Backend, DnsService, Logs, Nodes
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Node, Pod, Taint
+from doctor.model.resolver import DNS_PORT
 
 __all__ = [
     "DNS_NOT_READY",
@@ -123,7 +124,7 @@ def _no_service(key: str) -> Finding:
 def _ports(backend: Backend) -> Iterator[Finding]:
     """Say which port the Service lacks."""
     ports = (backend.service.spec.ports if backend.service else None) or ()
-    there = {p.protocol for p in ports if p.port == 53}  # noqa: PLR2004 - the port of DNS
+    there = {p.protocol for p in ports if p.port == DNS_PORT}
     missing = [p for p in ("UDP", "TCP") if p not in there]
     if not missing or not ports:
         return

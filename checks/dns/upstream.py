@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from checks.common import and_list, ids
 from checks.dns.codes import VERIFY, dns_code
 from doctor.contract import check
 from doctor.model.evidence import DnsService, Upstream, Upstreams
 from doctor.model.failure import Failure
-from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
+from doctor.model.finding import Code, Finding, Remediation, Risk, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
 from doctor.model.hop import ANY, Hop, HopKind
-from doctor.model.resolver import ROOT
+from doctor.model.resolver import DNS_PORT, ROOT
 
 __all__ = [
     "DNS_STUB_DEAD",
@@ -75,7 +77,7 @@ class _Asked(NamedTuple):
     @property
     def place(self) -> str:
         """Its address, with the port where that is not DNS's own."""
-        port = f":{self.upstream.port}" if self.upstream.port != 53 else ""  # noqa: PLR2004
+        port = f":{self.upstream.port}" if self.upstream.port != DNS_PORT else ""
         return f"{self.upstream.address}{port}"
 
 
@@ -177,23 +179,25 @@ def _hop(asked: Iterable[_Asked]) -> Hop:
 
 
 def _make(
-    code: Code, title: str, asked: list[_Asked], *mends: Remediation, **more: object
+    code: Code,
+    title: str,
+    asked: list[_Asked],
+    *mends: Remediation,
+    consequence_of: tuple[Hop, ...] = (),
 ) -> Finding:
     """Make a finding about some resolvers."""
     lost = [
         o for a in asked for o in (*a.lost, *(a.beside if all(b.beside for b in asked) else ()))
     ]
-    made: dict[str, object] = {
-        "evidence": ids([*lost, *(o for a in asked for o in a.answered)]),
-        "flows": ids(lost),
-    }
     return Finding(
         code=code,
         title=title,
         hop=_hop(asked),
+        evidence=ids([*lost, *(o for a in asked for o in a.answered)]),
+        flows=ids(lost),
+        consequence_of=consequence_of,
         remediation=mends,
         falsifier=f"{and_list(a.place for a in asked)} answers a query from {lost[0].flow.vantage}",
-        **made | more,  # type: ignore[arg-type]
     )
 
 
@@ -266,14 +270,8 @@ def _partly(dns: DnsService, zone: str, dead: list[_Asked], alive: list[_Asked])
         f"{and_list(a.place for a in dead)} gives no answer, while "
         f"{and_list(a.place for a in alive)} answers: some lookups are slow or fail"
     )
-    return _make(
-        DNS_UPSTREAM_PARTLY_DEAD,
-        title,
-        dead,
-        _only(dns, dead, alive),
-        severity=Severity.WARN,
-        confidence=Confidence.CERTAIN,
-    )
+    made = _make(DNS_UPSTREAM_PARTLY_DEAD, title, dead, _only(dns, dead, alive))
+    return msgspec.structs.replace(made, severity=Severity.WARN)
 
 
 def _reach(asked: list[_Asked]) -> Remediation:

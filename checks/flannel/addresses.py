@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from itertools import combinations
 
-from checks.common import and_list
+from checks.common import and_list, network_of
 from checks.flannel.codes import (
     CNI_POD_OUTSIDE_PODCIDR,
     FLANNEL_PODCIDR_OVERLAP,
     VERIFY,
-    network_of,
     pod_cidr,
 )
 from doctor.contract import check

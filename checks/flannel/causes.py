@@ -4,6 +4,7 @@ import re
 
 import msgspec
 
+from checks.common import network_of
 from checks.flannel.codes import (
     FLANNEL_API_UNREACHABLE,
     FLANNEL_BR_NETFILTER_MISSING,
@@ -12,7 +13,6 @@ from checks.flannel.codes import (
     FLANNEL_PODCIDR_EXHAUSTED,
     FLANNEL_PODCIDR_UNASSIGNED,
     FLANNEL_RBAC_DENIED,
-    network_of,
     pod_cidr,
 )
 from doctor.model.evidence import Flannel, Logs, Nodes

@@ -1,11 +1,10 @@
 """The codes of flannel and of what it sets up on a node, with the words that several checks share."""
 
-from collections.abc import Iterator
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network
 
+from checks.common import network_of
 from doctor.model.evidence import Nodes
 from doctor.model.finding import Code
-from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.link import Link
 
 __all__ = [
@@ -29,8 +28,6 @@ __all__ = [
     "FLANNEL_SUBNET_ENV_MISSING",
     "FLANNEL_SUBNET_MISMATCH",
     "VERIFY",
-    "network_of",
-    "node_hops",
     "pod_cidr",
 ]
 
@@ -115,27 +112,7 @@ CNI_POD_OUTSIDE_PODCIDR = _code(
 )
 
 
-def network_of(text: str) -> IPv4Network | None:
-    """Read an IPv4 network; None for anything else."""
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        return None
-    return network if isinstance(network, IPv4Network) else None
-
-
 def pod_cidr(nodes: Nodes, name: str) -> IPv4Network | None:
     """Return the podCIDR of a node."""
     node = nodes.named(name)
     return network_of(node.spec.pod_cidr) if node else None
-
-
-def node_hops(nodes: Nodes, names: list[str]) -> Iterator[tuple[Hop, tuple[Hop, ...]]]:
-    """Give one hop for all Linux nodes, else one per node: the first explains the others."""
-    if len(names) > 1 and set(names) == set(nodes.linux):
-        yield Hop(HopKind.FLANNEL, ANY), ()
-        return
-    first = (Hop(HopKind.FLANNEL, names[0]),)
-    for name in names:
-        down = (Hop(HopKind.NODE, name),) if nodes.down(name) else ()
-        yield Hop(HopKind.FLANNEL, name), down + (first if name != names[0] else ())

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list
+from checks.common import and_list, node_hops
 from checks.flannel.causes import Cause, cause_of
 from checks.flannel.codes import (
     FLANNEL_API_UNREACHABLE,
@@ -14,7 +14,6 @@ from checks.flannel.codes import (
     FLANNEL_PODCIDR_UNASSIGNED,
     FLANNEL_RBAC_DENIED,
     VERIFY,
-    node_hops,
 )
 from checks.flannel.mending import mend
 from checks.flannel.subnet import outside_network
@@ -104,7 +103,7 @@ def _missing(
         f"wants {wanted} pods for {len(nodes.linux)} Linux nodes, and new pods there get no network"
         + (" (loadFlannelSubnetEnv: /run/flannel/subnet.env is absent)" if proof else "")
     )
-    for hop, after in node_hops(nodes, names):
+    for hop, after in node_hops(HopKind.FLANNEL, nodes, names):
         yield Finding(
             code=FLANNEL_NOT_ON_NODE,
             title=title,
@@ -169,7 +168,7 @@ def _not_ready(
     read = [x.evidence for p in pods for x in logs.of(p.key)]
     wrong = {n for n in names if outside_network(nodes, flannel, n)}
     proxied = cause.code is FLANNEL_API_UNREACHABLE
-    for hop, after in node_hops(nodes, names):
+    for hop, after in node_hops(HopKind.FLANNEL, nodes, names):
         yield Finding(
             code=cause.code,
             title=f"Flannel is not ready on {and_list(names)}: {cause.why} "

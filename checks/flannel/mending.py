@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network
 
+from checks.common import network_of
 from checks.flannel.causes import Cause
 from checks.flannel.codes import (
     FLANNEL_API_UNREACHABLE,
@@ -13,7 +14,6 @@ from checks.flannel.codes import (
     FLANNEL_PODCIDR_UNASSIGNED,
     FLANNEL_RBAC_DENIED,
     VERIFY,
-    network_of,
     pod_cidr,
 )
 from doctor.model.evidence import Flannel, Nodes

@@ -3,13 +3,11 @@
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, ip_network
 
-from checks.common import and_list
+from checks.common import and_list, network_of, node_hops
 from checks.flannel.codes import (
     FLANNEL_SUBNET_ENV_MISSING,
     FLANNEL_SUBNET_MISMATCH,
     VERIFY,
-    network_of,
-    node_hops,
     pod_cidr,
 )
 from doctor.contract import check
@@ -73,7 +71,7 @@ def outside_network(nodes: Nodes, flannel: Flannel, name: str) -> bool:
 def _wrong_network(nodes: Nodes, flannel: Flannel, names: list[str]) -> Iterator[Finding]:
     """Say that net-conf.json is not about the nodes' pod CIDRs."""
     cidrs = [c for c in (pod_cidr(nodes, n) for n in names) if c]
-    for hop, after in node_hops(nodes, names):
+    for hop, after in node_hops(HopKind.FLANNEL, nodes, names):
         yield Finding(
             code=FLANNEL_SUBNET_MISMATCH,
             title=f"Flannel's network {flannel.network} (net-conf.json in ConfigMap "

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list, ids
-from checks.kube_proxy.shared import node_hops, write_anew
+from checks.common import and_list, ids, node_hops
+from checks.kube_proxy.shared import write_anew
 from doctor.contract import check
 from doctor.model.evidence import KubeProxy, NodeNetworks, Nodes, ServiceIpFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding
 from doctor.model.flow import Observation, Purpose
-from doctor.model.hop import ANY
+from doctor.model.hop import ANY, HopKind
 from doctor.model.link import Link
 from doctor.model.node import NodeNetwork
 
@@ -74,7 +74,7 @@ def service_ip(
     for name in sorted(dead):
         groups.setdefault(_kind(name, proxy, networks, dead[name][0].flow.address), []).append(name)
     for (code, why), names in groups.items():
-        for hop, after in node_hops(nodes or Nodes(), names):
+        for hop, after in node_hops(HopKind.KUBE_PROXY, nodes or Nodes(), names):
             lost = [o for n in names for o in dead[n]]
             title = (
                 f"Service address {and_list(o.flow.address for o in lost)} does not answer from "

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list
-from checks.kube_proxy.shared import VERIFY, node_hops
+from checks.common import and_list, node_hops
+from checks.kube_proxy.shared import VERIFY
 from doctor.contract import check
 from doctor.model.evidence import NodeNetworks, Nodes
 from doctor.model.finding import Code, Finding, Remediation, Risk, Severity
@@ -70,7 +70,7 @@ def bridge(
     """
     known = nodes or Nodes()
     bypassed = [r.node for r in networks.items if _bridged(r) and _off(r)]
-    for hop, after in node_hops(known, bypassed) if bypassed else ():
+    for hop, after in node_hops(HopKind.KUBE_PROXY, known, bypassed) if bypassed else ():
         here = [n for n in bypassed if hop.where in (ANY, n)]
         yield _bypassed(networks, hop, after, here)
     serving = {e.node for b in (services.items if services else ()) for e in b.ready}

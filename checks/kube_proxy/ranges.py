@@ -1,9 +1,9 @@
 """The networks of Services and of pods beside what else the nodes know."""
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Network, ip_address
 
-from checks.common import and_list
+from checks.common import and_list, network_of
 from checks.kube_proxy.shared import VERIFY
 from doctor.contract import check
 from doctor.model.evidence import Flannel, NodeNetworks, Nodes
@@ -99,12 +99,9 @@ def overlaps(
 
 
 def _network(text: str) -> IPv4Network | None:
-    """Read a network of IPv4; None for another or none."""
-    try:
-        found = ip_network(text, strict=False)
-    except ValueError:
-        return None
-    return found if isinstance(found, IPv4Network) and found.prefixlen else None
+    """Read a network of IPv4; None for another, for all of it, or none."""
+    found = network_of(text)
+    return found if found and found.prefixlen else None
 
 
 def _foreign(read: NodeNetwork, nodes: dict[str, str]) -> Iterator[Route]:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from checks.common import and_list
-from checks.kube_proxy.shared import node_hops, write_anew
+from checks.common import and_list, node_hops
+from checks.kube_proxy.shared import write_anew
 from doctor.contract import check
 from doctor.model.evidence import Backend, KubeProxy, NodeNetworks, Nodes
 from doctor.model.finding import Code, Finding
-from doctor.model.hop import ANY
+from doctor.model.hop import ANY, HopKind
 from doctor.model.link import Link
 from doctor.model.node import NodeNetwork
 from doctor.model.node_state import ProxyHealth
@@ -85,7 +85,7 @@ def endpoints(
             wrong[read.node], why[read.node] = found, reason
     for reason in dict.fromkeys(why.values()):
         names = [n for n in why if why[n] == reason]
-        for hop, after in node_hops(nodes or Nodes(), names):
+        for hop, after in node_hops(HopKind.KUBE_PROXY, nodes or Nodes(), names):
             here = [n for n in names if hop.where in (ANY, n)]
             yield Finding(
                 code=KUBE_PROXY_RULES_STALE,

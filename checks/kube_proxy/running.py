@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list, ids
-from checks.kube_proxy.shared import VERIFY, node_hops
+from checks.common import and_list, ids, node_hops
+from checks.kube_proxy.shared import VERIFY
 from doctor.contract import check
 from doctor.model.evidence import KubeProxy, Nodes, ServiceIpFlows
 from doctor.model.finding import Code, Finding, Remediation, Risk, Severity
 from doctor.model.flow import Observation, Purpose
+from doctor.model.hop import HopKind
 from doctor.model.kube import DaemonSet, Pod
 from doctor.model.link import Link
 
@@ -70,7 +71,7 @@ def on_every_node(
             key = (KUBE_PROXY_NOT_READY, _reason(settled[0]), _weight(flows, name))
             groups.setdefault(key, []).append(name)
     for (code, reason, severity), names in groups.items():
-        for hop, after in node_hops(nodes, names):
+        for hop, after in node_hops(HopKind.KUBE_PROXY, nodes, names):
             yield Finding(
                 code=code,
                 title=f"{_title(owner, names, reason, len(nodes.linux))}; {_cost(flows, names, severity)}",

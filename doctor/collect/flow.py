@@ -17,7 +17,6 @@ __all__ = [
     "Stage",
     "flow",
     "is_address",
-    "is_ipv4",
     "on_link",
     "some",
 ]
@@ -121,8 +120,3 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_ipv4(host: str) -> bool:
-    """Say whether a host is an IPv4 address."""
-    return is_address(host) and ":" not in host

@@ -9,7 +9,6 @@ from doctor.collect.flow import (
     Stage,
     flow,
     is_address,
-    is_ipv4,
     on_link,
     some,
 )
@@ -17,6 +16,7 @@ from doctor.evidence.tables import Source, Tables, Wave, tables_of
 from doctor.model.evidence import Ingresses, LoadBalancers, NodeNetworks
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.kube import Service
+from doctor.model.resolver import is_ipv4
 from doctor.model.target import Target, parse_target
 from doctor.model.verdict import Gap
 

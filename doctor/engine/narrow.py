@@ -10,7 +10,7 @@ from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.verdict import Diagnosis, Rival
 from doctor.path.tomography import Evidence, Explanation, explain, outcome
 
-__all__ = ["narrow", "unexplained"]
+__all__ = ["weigh"]
 
 _MOST_RIVALS = 3
 _MOST_AGAINST = 5
@@ -18,40 +18,38 @@ _MANY = 2
 """One flow that stays unanswered may be chance."""
 
 
-def narrow(
+def weigh(
     diagnoses: Iterable[Diagnosis], observations: Iterable[Observation]
-) -> tuple[Diagnosis, ...]:
+) -> tuple[tuple[Diagnosis, ...], tuple[str, ...]]:
     """Make one diagnosis of the symptoms of one hop; give each its rivals and what speaks against it.
 
     Args:
         diagnoses: Causes, and symptoms that no cause explains.
         observations: All flows, with their predicted hops.
+
+    Returns:
+        The diagnoses, and a line on failed flows that none of them accounts for, if there are any.
     """
     found = tuple(diagnoses)
     evidence = Evidence(tuple(observations))
     parts = explain(evidence, priors=_priors(found))
     joined = (_weighed(d, evidence, parts) for d in _joined(found, parts))
-    return tuple(msgspec.structs.replace(d, id=f"d{n}") for n, d in enumerate(joined, 1))
+    weighed = tuple(msgspec.structs.replace(d, id=f"d{n}") for n, d in enumerate(joined, 1))
+    return weighed, tuple(_unexplained(weighed, evidence, parts))
 
 
-def unexplained(
-    diagnoses: Iterable[Diagnosis], observations: Iterable[Observation]
-) -> tuple[str, ...]:
-    """Describe failed flows that no diagnosis accounts for: of one hop, or of none on their path.
-
-    Args:
-        diagnoses: All that was found.
-        observations: All flows, with their predicted hops.
-    """
-    found = tuple(diagnoses)
+def _unexplained(
+    found: tuple[Diagnosis, ...], evidence: Evidence, parts: tuple[Explanation, ...]
+) -> list[str]:
+    """Describe failed flows that no diagnosis accounts for: of one hop, or of none on their path."""
     cited = {i for d in found for f in _findings(d) for i in (*f.evidence, *f.flows)}
-    evidence = Evidence(tuple(observations))
-    parts = [p for p in explain(evidence, priors=_priors(found)) if cited.isdisjoint(p.flows)]
     told = [
         f"Not explained: {len(part.flows)} probes stayed unanswered that all cross "
         f"{part.suspects[0].hop} ({part.flows[0]})"
         for part in parts
-        if len(part.flows) >= _MANY and not any(_about(d, part) for d in found)
+        if len(part.flows) >= _MANY
+        and cited.isdisjoint(part.flows)
+        and not any(_about(d, part) for d in found)
     ]
     odd = [
         o.flow.id
@@ -63,7 +61,7 @@ def unexplained(
             f"Not explained: {len(odd)} probes stayed unanswered although every hop that they were "
             f"predicted to cross lets others pass ({odd[0]})"
         )
-    return tuple(told)
+    return told
 
 
 def _findings(diagnosis: Diagnosis) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import msgspec
 from doctor.bundle.schema import Bundle, FlowRecord
 from doctor.contract import Check
 from doctor.engine.attribute import Said, attribute
-from doctor.engine.narrow import narrow, unexplained
+from doctor.engine.narrow import weigh
 from doctor.engine.notices import notices
 from doctor.engine.targets import TARGETED, targets
 from doctor.evidence.tables import Tables
@@ -54,7 +54,7 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
     said = [Said(check=r.id, finding=f) for r in judged for f in r.findings]
     seen = tuple(tables.observations())
     folded, _ = attribute(said, seen)
-    diagnoses = narrow(folded, seen)
+    diagnoses, unexplained = weigh(folded, seen)
     results = tuple(_silenced(_explained(r, diagnoses), diagnoses, seen) for r in judged)
     links = {c.link for c in results}
     found = targets(tables, diagnoses, links)
@@ -69,7 +69,7 @@ def diagnose(bundle: Bundle, checks: Iterable[Check], *, fail_on_warn: bool = Fa
         targets=found,
         diagnoses=diagnoses,
         checks=results,
-        notices=(*notices(tables, links), *unexplained(diagnoses, seen)),
+        notices=(*notices(tables, links), *unexplained),
         stats=_stats(tables),
     )
 

@@ -14,7 +14,7 @@ from doctor.model.evidence import (
 )
 from doctor.model.flow import Observation
 from doctor.model.kube import NetworkPolicy
-from doctor.model.resolver import Corefile, Plugin, ResolvConf, ServerBlock, is_ipv4
+from doctor.model.resolver import DNS_PORT, Corefile, Plugin, ResolvConf, ServerBlock, is_ipv4
 from doctor.parse.corefile import parse_corefile
 from doctor.parse.resolv_conf import parse_resolv_conf
 
@@ -83,7 +83,7 @@ def _targets(conf: Corefile | None) -> Iterator[tuple[str, str]]:
 
 def _forwards(block: ServerBlock) -> Iterable[Plugin]:
     """Select the directives that ask others, where clients can ask."""
-    return (p for p in block.plugins if p.name in ("forward", "proxy") and block.port == 53)  # noqa: PLR2004
+    return (p for p in block.plugins if p.name in ("forward", "proxy") and block.port == DNS_PORT)
 
 
 def _target(zone: str, word: str, nodes: tuple[str, ...]) -> Upstream | None:

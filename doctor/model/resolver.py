@@ -4,8 +4,18 @@ import ipaddress
 
 import msgspec
 
-__all__ = ["ROOT", "Corefile", "Plugin", "ResolvConf", "ServerBlock", "is_ipv4", "is_within"]
+__all__ = [
+    "DNS_PORT",
+    "ROOT",
+    "Corefile",
+    "Plugin",
+    "ResolvConf",
+    "ServerBlock",
+    "is_ipv4",
+    "is_within",
+]
 
+DNS_PORT = 53
 ROOT = "."
 _NDOTS = 1
 _MOST_DOTS = 15
@@ -98,7 +108,7 @@ class Corefile(msgspec.Struct, frozen=True):
         fitting = [
             (len(zone), -n, block)
             for n, block in enumerate(self.blocks)
-            if block.port == 53  # noqa: PLR2004 - the port of DNS
+            if block.port == DNS_PORT
             for zone in block.zones
             if is_within(name, zone)
         ]

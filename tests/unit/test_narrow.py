@@ -1,6 +1,6 @@
 """What else would explain a diagnosis's failures, what speaks against it, what nobody explains."""
 
-from doctor.engine.narrow import narrow, unexplained
+from doctor.engine.narrow import weigh
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Role, Severity
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
@@ -49,6 +49,16 @@ def symptom(name: str, at: str, *flows: str, link: Link = Link.DNS) -> Diagnosis
 def rivals(diagnosis: Diagnosis) -> set[str]:
     """Write down the rivals."""
     return {str(r.hop) for r in diagnosis.rivals}
+
+
+def narrow(found: list[Diagnosis], flows: list[Observation]) -> tuple[Diagnosis, ...]:
+    """Weigh diagnoses."""
+    return weigh(found, flows)[0]
+
+
+def unexplained(found: list[Diagnosis], flows: list[Observation]) -> tuple[str, ...]:
+    """Say what is left."""
+    return weigh(found, flows)[1]
 
 
 def test_two_directions_are_rivals_until_something_read_tells() -> None:
