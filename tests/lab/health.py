@@ -1,6 +1,7 @@
 """Whether a lab is as it was when it came up."""
 
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ _BACK_OFF: Final = frozenset(
     {"CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull"}
 )
 _ENDED: Final = frozenset({"Failed", "Unknown"})
+_FOUND_READY: Final = re.compile(
+    r'^prober_probe_total{.*namespace="(?P<namespace>[^"]+)",pod="(?P<pod>[^"]+)",.*'
+    r'probe_type="Readiness",result="successful"} ',
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,36 @@ def pods_trouble(lab: "Lab") -> str | None:
     if not found:
         return "there are no pods"
     return next((f"pod {p.namespace}/{p.name}: {p.trouble}" for p in found if p.trouble), None)
+
+
+def found_ready(metrics: str) -> set[tuple[str, str]]:
+    """The pods, by namespace and name, that a kubelet has found ready since it was started.
+
+    Args:
+        metrics: What the kubelet shows at `/metrics/probes`.
+    """
+    return {(m["namespace"], m["pod"]) for m in _FOUND_READY.finditer(metrics)}
+
+
+def _has_readiness_probe(item: dict[str, Any]) -> bool:
+    return any("readinessProbe" in container for container in item["spec"]["containers"])
+
+
+def probes_trouble(lab: "Lab") -> str | None:
+    """The first pod that its kubelet has not found ready by itself, in one sentence.
+
+    A kubelet that was just started first calls its pods unready and then probes them; before it has
+    done either, the API server knows only what the kubelet before it said.
+    """
+    listed = json.loads(lab.kubectl("get", "pods", "-A", "-o", "json"))["items"]
+    probed = [item for item in listed if _has_readiness_probe(item)]
+    for node in sorted({item["spec"].get("nodeName", "") for item in probed} - {""}):
+        path = f"/api/v1/nodes/{node}/proxy/metrics/probes"
+        ready = found_ready(lab.kubectl("get", "--raw", path))
+        for meta in (item["metadata"] for item in probed if item["spec"].get("nodeName") == node):
+            if (meta["namespace"], meta["name"]) not in ready:
+                return f"the kubelet of {node} has not seen {meta['name']} ready since its start"
+    return None
 
 
 def workloads_trouble(lab: "Lab") -> str | None:
@@ -183,6 +219,7 @@ def trouble(lab: "Lab") -> str | None:
         fingerprint_trouble,
         nodes_trouble,
         workloads_trouble,
+        probes_trouble,
         pods_trouble,
         objects_trouble,
         site_trouble,
