@@ -13,7 +13,7 @@ __all__ = [
     "ids",
     "network_of",
     "node_hops",
-    "security_group",
+    "security_group_rules",
     "told",
     "told_instead",
 ]
@@ -28,11 +28,25 @@ def and_list(words: Iterable[str], most: int = 4) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def security_group(address: str) -> str:
-    """Write the command that looks up the security group of the node with an address."""
+def security_group_rules(address: str, *rules: str) -> tuple[str, ...]:
+    """Write the commands that add rules to the security group of the node with an address.
+
+    Args:
+        address: The node's; without one there is no group to be found, and there are no commands.
+        rules: Options of each rule; ``{group}`` in them is that group.
+    """
+    if not address:
+        return ()
+    group = '"$SECURITY_GROUP"'
     port = f'"$(openstack port list --fixed-ip ip-address={address} -f value -c ID)"'
     show = f"openstack port show {port} -f value -c security_group_ids"
-    return f"SECURITY_GROUP=$({show} | grep -oE '[0-9a-f-]{{36}}' | head -n 1)"
+    return (
+        f"SECURITY_GROUP=$({show} | grep -oE '[0-9a-f-]{{36}}' | head -n 1)",
+        *(
+            f"openstack security group rule create {rule.format(group=group)} {group}"
+            for rule in rules
+        ),
+    )
 
 
 def ids(observations: Iterable[Observation]) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from checks.common import and_list, ids
+from checks.common import and_list, ids, security_group_rules
 from doctor.contract import Check, check
-from doctor.model.evidence import Backends, EgressFlows, Flannel, TargetFlows
+from doctor.model.evidence import Backends, EgressFlows, Flannel, Nodes, TargetFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role, Severity
 from doctor.model.flow import Observation, Purpose, VantageKind
@@ -120,6 +120,7 @@ def reachable(
     flannel: Flannel | None,
     backends: Backends | None = None,
     targets: TargetFlows | None = None,
+    nodes: Nodes | None = None,
 ) -> Iterator[Finding]:
     """Look up and connect to what failing pods depend on.
 
@@ -156,7 +157,7 @@ def reachable(
         whole = {c.subject for c in alike} >= set(subjects)
         together = code in _CLASSES and len(alike) > 1 and whole
         for group in [alike] if together else [[c] for c in alike]:
-            found = _say(group, flows, flannel)
+            found = _say(group, flows, flannel, nodes)
             aside = _aside(group, flows, backends, targets)
             yield msgspec.structs.replace(found, severity=Severity.WARN) if aside else found
 
@@ -239,7 +240,9 @@ def _aside(
     return bool(users) and not users & site
 
 
-def _say(cases: list[_Case], flows: EgressFlows, flannel: Flannel | None) -> Finding:
+def _say(
+    cases: list[_Case], flows: EgressFlows, flannel: Flannel | None, nodes: Nodes | None
+) -> Finding:
     """Make one finding of dependencies that fail alike."""
     first = cases[0]
     failed = [o for c in cases for o in c.failed]
@@ -258,7 +261,7 @@ def _say(cases: list[_Case], flows: EgressFlows, flannel: Flannel | None) -> Fin
         evidence=ids(evidence),
         confidence=_confidence(first, control),
         flows=ids(failed) if within and first.code not in _ANSWERED else (),
-        remediation=_remedy(cases, flannel),
+        remediation=_remedy(cases, flannel, nodes),
         falsifier=f"from {failed[0].flow.vantage} the same question is answered well",
     )
 
@@ -326,13 +329,15 @@ def _elsewhere(case: _Case) -> str:
     return and_list({o.flow.vantage.node for o in case.good} - set(case.nodes)) or "others"
 
 
-def _remedy(cases: list[_Case], flannel: Flannel | None) -> tuple[Remediation, ...]:
+def _remedy(
+    cases: list[_Case], flannel: Flannel | None, nodes: Nodes | None
+) -> tuple[Remediation, ...]:
     """Say how to mend it."""
     case = cases[0]
     if case.code is EGRESS_POD_ONLY:
         return (_masquerade(case, flannel),)
     if case.code is EGRESS_TCP_FILTERED:
-        return (_allow(cases),)
+        return (_allow(cases, nodes),)
     if case.code is EGRESS_FROM_SOME_NODES:
         address = case.failed[0].flow.address
         title = (
@@ -361,17 +366,15 @@ def _ss(case: _Case) -> str:
     return f"ssh {case.host} ss -lnt 'sport = :{case.port}'"
 
 
-def _allow(cases: list[_Case]) -> Remediation:
+def _allow(cases: list[_Case], nodes: Nodes | None) -> Remediation:
     """Allow the way out."""
     places = sorted({(o.flow.address, o.flow.port) for c in cases for o in c.failed})
+    known = nodes.named(cases[0].failed[0].flow.vantage.node) if nodes else None
+    rules = [f"--egress --protocol tcp --dst-port {port} --remote-ip {a}/32" for a, port in places]
     return _mend(
         f"Let {and_list(c.subject for c in cases)} out, in the nodes' security group, at the "
         "router and at the database's own filter",
-        *(
-            f"openstack security group rule create --egress --protocol tcp --dst-port {port} "
-            f'--remote-ip {address}/32 "$SECURITY_GROUP"'
-            for address, port in places
-        ),
+        *security_group_rules(known.address if known else "", *rules),
         *(f"nc -zvw 3 {address} {port}" for address, port in places),
     )
 

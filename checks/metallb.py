@@ -409,7 +409,7 @@ def _pool_command(namespace: str) -> str:
     return (
         "printf '%s\\n' "
         "'apiVersion: metallb.io/v1beta1' 'kind: IPAddressPool' "
-        f"'{meta}' \"spec: {{addresses: ['$FREE_RANGE']}}\" '---' "
+        f"'{meta}' \"spec: {{addresses: ['${{FREE_RANGE:?from-to}}']}}\" '---' "
         "'apiVersion: metallb.io/v1beta1' 'kind: L2Advertisement' "
         f"'{meta}' 'spec: {{ipAddressPools: [site]}}' | kubectl apply -f -"
     )
@@ -496,7 +496,7 @@ def _cited(
 
 def _extend(table: LoadBalancers, pool: IPAddressPool) -> Remediation:
     """Add addresses to a pool."""
-    step = '\'[{"op":"add","path":"/spec/addresses/-","value":"\'"$FREE_RANGE"\'"}]\''
+    step = '\'[{"op":"add","path":"/spec/addresses/-","value":"\'"${FREE_RANGE:?from-to}"\'"}]\''
     return _mend(
         f'Add free addresses of the nodes\' network to pool {pool.name} (FREE_RANGE="from-to")',
         f"kubectl -n {pool.namespace or table.namespace} patch ipaddresspool {pool.name} "
@@ -690,7 +690,7 @@ def _outside(
     service, vip, pool = assigned_
     known = {n.node for n in networks.items if n.links}
     subnets = and_list(str(n) for n in _subnets(networks))
-    patch = '\'{"spec":{"addresses":["\'"$FREE_RANGE"\'"]}}\''
+    patch = '\'{"spec":{"addresses":["\'"${FREE_RANGE:?from-to}"\'"]}}\''
     return Finding(
         code=METALLB_VIP_OUTSIDE_SUBNET,
         title=(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from checks.common import and_list, ids, security_group
+from checks.common import and_list, ids, security_group_rules
 from checks.dns.codes import VERIFY, dns_code
 from doctor.contract import check
 from doctor.model.evidence import (
@@ -419,13 +419,12 @@ def _open(world: _World, place: _Place, what: str) -> tuple[Remediation, ...]:
         title = f"Allow port {port} from pods and nodes in the nodes' security group"
         # Routed packets carry the pods' addresses, which a remote group need not hold.
         pods = [f"--remote-ip {world.flannel.network}"] if world.flannel.network else []
-        commands = [security_group(world.address)] if world.address else []
-        commands += [
-            f"openstack security group rule create --protocol {name} --dst-port {port} "
-            f'{remote} "$SECURITY_GROUP"'
+        rules = [
+            f"--protocol {name} --dst-port {port} {remote}"
             for name in names.split("+")
-            for remote in (*pods, '--remote-group "$SECURITY_GROUP"')
+            for remote in (*pods, "--remote-group {group}")
         ]
+        commands = [*security_group_rules(world.address, *rules)]
     else:
         title = f"Find the NetworkPolicy or the filter that drops port {port}"
         nodes = sorted({a.endpoint.node for a in place.asks if a.endpoint.node})

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from checks.common import and_list, ids
+from checks.common import and_list, ids, security_group_rules
 from checks.dns.codes import VERIFY, dns_code
 from doctor.contract import check
-from doctor.model.evidence import DnsService, Upstream, Upstreams
+from doctor.model.evidence import DnsService, Nodes, Upstream, Upstreams
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Finding, Remediation, Risk, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
@@ -86,7 +86,7 @@ class _Asked(NamedTuple):
     title="The resolvers that CoreDNS asks answer it",
     codes=(DNS_UPSTREAM_DEAD, DNS_UPSTREAM_PARTLY_DEAD, DNS_UPSTREAM_POD_ONLY, DNS_STUB_DEAD),
 )
-def upstreams(table: Upstreams, dns: DnsService) -> Iterator[Finding]:
+def upstreams(table: Upstreams, dns: DnsService, nodes: Nodes | None = None) -> Iterator[Finding]:
     """The resolvers that CoreDNS asks answer it.
 
     What it looks at:
@@ -119,7 +119,7 @@ def upstreams(table: Upstreams, dns: DnsService) -> Iterator[Finding]:
     for zone in dict.fromkeys(a.upstream.zone for a in asked):
         mine = [a for a in asked if a.upstream.zone == zone]
         if zone != ROOT or not all(a.dead for a in mine) or not _came_through(table):
-            yield from _zone(dns, zone, mine)
+            yield from _zone(dns, nodes, zone, mine)
 
 
 def _came_through(table: Upstreams) -> bool:
@@ -155,12 +155,14 @@ def _asked(table: Upstreams, upstream: Upstream) -> _Asked | None:
     return _Asked(upstream, answered, lost, beside) if answered or lost else None
 
 
-def _zone(dns: DnsService, zone: str, asked: list[_Asked]) -> Iterator[Finding]:
+def _zone(
+    dns: DnsService, nodes: Nodes | None, zone: str, asked: list[_Asked]
+) -> Iterator[Finding]:
     """Judge the resolvers of one zone."""
     dead = [a for a in asked if a.dead]
     fenced = [a for a in asked if a.pod_only]
     if dead and len(dead) == len(asked):
-        yield _dead(dns, zone, dead)
+        yield _dead(dns, nodes, zone, dead)
     elif fenced and len(dead) + len(fenced) == len(asked):
         yield _pod_only(zone, fenced)
     elif dead:
@@ -219,20 +221,21 @@ def _whence(asked: Iterable[_Asked]) -> str:
     return "from the Corefile" if sources == {"Corefile"} else "from the nodes' resolv.conf"
 
 
-def _dead(dns: DnsService, zone: str, dead: list[_Asked]) -> Finding:
+def _dead(dns: DnsService, nodes: Nodes | None, zone: str, dead: list[_Asked]) -> Finding:
     """Say that no resolver of a zone answers."""
     places = and_list(a.place for a in dead)
+    mends = (_reach(dead, nodes), _edit(dns))
     if zone != ROOT:
         title = (
             f"The resolver that the Corefile names for {zone}, {places}, gives no answer to "
             f"{_who(dead)}"
         )
-        return _make(DNS_STUB_DEAD, title, dead, _reach(dead), _edit(dns), consequence_of=_FILTERED)
+        return _make(DNS_STUB_DEAD, title, dead, *mends, consequence_of=_FILTERED)
     title = (
         f"CoreDNS's resolver for names outside the cluster, {places} ({_whence(dead)}), gives no "
         f"answer to {_who(dead)}"
     )
-    return _make(DNS_UPSTREAM_DEAD, title, dead, _reach(dead), _edit(dns), consequence_of=_FILTERED)
+    return _make(DNS_UPSTREAM_DEAD, title, dead, *mends, consequence_of=_FILTERED)
 
 
 def _pod_only(zone: str, fenced: list[_Asked]) -> Finding:
@@ -274,21 +277,22 @@ def _partly(dns: DnsService, zone: str, dead: list[_Asked], alive: list[_Asked])
     return msgspec.structs.replace(made, severity=Severity.WARN)
 
 
-def _reach(asked: list[_Asked]) -> Remediation:
+def _reach(asked: list[_Asked], nodes: Nodes | None) -> Remediation:
     """Say how to let queries out."""
     rules = [
-        f"openstack security group rule create --egress --protocol {p} --dst-port "
-        f'{a.upstream.port} --remote-ip {a.upstream.address}/32 "$SECURITY_GROUP"'
+        f"--egress --protocol {p} --dst-port {a.upstream.port} --remote-ip {a.upstream.address}/32"
         for a in asked
         for p in (("tcp",) if a.upstream.scheme == "tls" else ("udp", "tcp"))
     ]
     node = asked[0].lost[0].flow.vantage.node
+    known = nodes.named(node) if nodes else None
+    let = security_group_rules(known.address if known else "", *rules)
     look = f"ssh {node} nslookup -timeout=2 kubernetes.io {asked[0].upstream.address}"
     title = (
         f"See whether {and_list(a.place for a in asked)} is up, and let the nodes reach it: in "
         "their security group, and at routers on the way"
     )
-    return Remediation(title, (look, *rules), Risk.SAFE, VERIFY)
+    return Remediation(title, (look, *let), Risk.SAFE, VERIFY)
 
 
 def _edit(dns: DnsService) -> Remediation:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from checks.common import ids, security_group
+from checks.common import ids, security_group_rules
 from checks.host_proxy.shared import OURS, hop_of, mend
 from doctor.contract import check
 from doctor.model.evidence import Backend, BackendFlows, Backends, Nodes, Proxy, TargetFlows
@@ -162,11 +162,7 @@ def _filtered(found: _Port, through: Observation, control: list[Observation]) ->
         remediation=(
             mend(
                 f"Let TCP {port} in at {found.node}, in its security group and in firewalls before it",
-                security_group(address),
-                (
-                    f"openstack security group rule create --protocol tcp --dst-port {port} "
-                    '"$SECURITY_GROUP"'
-                ),
+                *security_group_rules(address, f"--protocol tcp --dst-port {port}"),
             ),
         ),
         falsifier=f"{address}:{port} answers from outside the cluster",

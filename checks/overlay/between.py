@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from checks.common import and_list, ids, security_group
+from checks.common import and_list, ids, security_group_rules
 from checks.overlay.classes import Class, Pair, Pairs, classes
 from checks.overlay.codes import (
     OVERLAY_HOST_FIREWALL,
@@ -134,11 +134,8 @@ def let_pass(world: World, code: Code, group: Class, first: str = "") -> tuple[R
     if code is OVERLAY_UDP_FILTERED:
         protocol, _, number = world.mesh.overlay.partition("/")
         title = f"Allow {protocol.upper()} {number} among the nodes in their security group"
-        commands = [security_group(n.address) for n in nodes[:1]]
-        rule = f"--protocol {protocol} --dst-port {number} --remote-group"
-        commands.append(
-            f'openstack security group rule create {rule} "$SECURITY_GROUP" "$SECURITY_GROUP"'
-        )
+        rule = f"--protocol {protocol} --dst-port {number} --remote-group {{group}}"
+        commands = [c for n in nodes[:1] for c in security_group_rules(n.address, rule)]
     elif code is OVERLAY_ROUTED_FILTERED:
         title = "Allow each node's pod network as an allowed address pair of its port"
         commands = [

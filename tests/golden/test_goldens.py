@@ -1,5 +1,6 @@
 """Every recorded fault is judged anew: no root, no network, no process."""
 
+import re
 from functools import cache
 
 import pytest
@@ -82,6 +83,17 @@ def test_every_proof_leads_to_what_was_seen(golden: Golden) -> None:
         page = evidence_page(found, result.diagnoses)
         assert page.startswith(f"{found.id}\n")
         assert page.count("\n") > 2, page
+
+
+@each
+def test_every_variable_that_is_printed_is_set_before(golden: Golden) -> None:
+    """A command that is run as printed finds what it names, or says what is to be filled in."""
+    for diagnosis in judged(golden)[1].diagnoses:
+        for remedy in diagnosis.finding.remediation:
+            known: set[str] = set()
+            for command in remedy.commands:
+                known |= set(re.findall(r"\b([A-Z_]{3,})=", command))
+                assert set(re.findall(r"\$\{?([A-Z_]{3,})\b(?!:\?)", command)) <= known, command
 
 
 @each

@@ -4,6 +4,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from tests.lab.patient import Said
 from tests.lab.remedy.kinds import changes, is_commands, left_open, needs_a_person
 from tests.lab.remedy.openstack import (
     Allowed,
@@ -14,6 +15,7 @@ from tests.lab.remedy.openstack import (
     group_id,
     port_id,
 )
+from tests.lab.remedy.run import healed
 from tests.lab.remedy.services import steps, unit_of
 from tests.lab.remedy.ssh import destination_of
 
@@ -184,3 +186,15 @@ def test_only_what_is_let_pass_altogether_is_taken_away() -> None:
     assert not covered(spoofed, Allowed(port=TAP, source=IPv4Network("10.0.0.8/32")))
     assert not covered(spoofed, Allowed(port=port_id("tap-2"), source=IPv4Network("10.0.0.9/32")))
     assert not covered(udp, Allowed(port=TAP, source=IPv4Network("10.0.0.9/32")))
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "codes", "expected"),
+    [(0, [], True), (0, ["OTHER"], True), (0, ["FOUND"], False), (3, ["OTHER"], False)],
+)
+def test_a_warning_that_stays_is_not_healed(
+    exit_code: int, codes: list[str], *, expected: bool
+) -> None:
+    document = {"diagnoses": [{"code": code} for code in codes]}
+    said = Said(exit_code=exit_code, document=document, stderr="")
+    assert healed(said, "FOUND") is expected

@@ -3,16 +3,17 @@
 import pytest
 
 from checks.egress import reachable
-from doctor.model.evidence import Backend, Backends, EgressFlows, Flannel, TargetFlows
+from doctor.model.evidence import Backend, Backends, EgressFlows, Flannel, Nodes, TargetFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
-from doctor.model.kube import DaemonSet, Meta, Pod
+from doctor.model.kube import Address, DaemonSet, Meta, Node, NodeStatus, Pod
 from tests.rules.factories_site import REFUSED, TIMEOUT, W1, W2, Case, at, pod, seen, verify
 
 MONGO, REDIS = "mongo.example.net:27017", "redis.example.net:6379"
 ADDRESS = {MONGO: "203.0.113.10", REDIS: "203.0.113.11"}
 POD, NODE = VantageKind.POD, VantageKind.NODE
+ADDRESSES = (Address(type="InternalIP", address="192.0.2.7"),)
 
 
 def dial(
@@ -114,7 +115,13 @@ def test_certainty_takes_a_control(found: tuple[Observation, ...], confidence: C
 
 def test_the_port_is_allowed_and_flannel_is_started_again() -> None:
     filtered = next(reachable.judge(*out(*both(TIMEOUT))))
-    assert filtered.remediation[0].commands[0] == (
+    assert filtered.remediation[0].commands == ("nc -zvw 3 203.0.113.10 27017",)
+    nodes = Nodes(items=(Node(metadata=Meta(W1), status=NodeStatus(addresses=ADDRESSES)),))
+    filtered = next(reachable.judge(*out(*both(TIMEOUT)), None, None, nodes))
+    look_up, allow, _ = filtered.remediation[0].commands
+    assert look_up.startswith("SECURITY_GROUP=")
+    assert "ip-address=192.0.2.7 " in look_up
+    assert allow == (
         "openstack security group rule create --egress --protocol tcp --dst-port 27017 "
         '--remote-ip 203.0.113.10/32 "$SECURITY_GROUP"'
     )

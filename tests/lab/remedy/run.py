@@ -12,7 +12,7 @@ from tests.lab.patient import Said, examine
 from tests.lab.remedy.kinds import is_commands
 from tests.lab.remedy.place import Ran, run_as_printed
 
-__all__ = ["Outcome", "Tried", "heal_as_printed", "healthy_within", "leaving_nothing"]
+__all__ = ["Outcome", "Tried", "heal_as_printed", "healed", "healed_within", "leaving_nothing"]
 
 COMMAND_SECONDS: Final = 240
 """How long the commands of one remedy may take: some of them wait for a rollout."""
@@ -56,12 +56,17 @@ class Tried:
     said: str = ""
 
 
-def healthy_within(lab: Lab, seconds: float) -> Said:
+def healed(said: Said, code: str) -> bool:
+    """Say whether nothing fails any more, and what was found is no longer: a warning ends well."""
+    return said.exit_code == 0 and code not in said.codes
+
+
+def healed_within(lab: Lab, code: str, seconds: float) -> Said:
     """Ask the doctor until all is well, at least once; returns what it said last."""
     deadline = time.monotonic() + seconds
     while True:
         said = examine(lab, "--url", f"{lab.site_url}/")
-        if said.exit_code == 0 or time.monotonic() > deadline:
+        if healed(said, code) or time.monotonic() > deadline:
             return said
         time.sleep(_PAUSE)
 
@@ -98,8 +103,8 @@ def heal_as_printed(lab: Lab, diagnosis: dict[str, Any]) -> Tried:
     for number, remedy in enumerate(runnable, 1):
         ran.append(run_as_printed(lab, remedy["commands"], COMMAND_SECONDS))
         last = number == len(runnable)
-        said = healthy_within(lab, HEAL_SECONDS if last else ALTERNATIVE_SECONDS)
-        if said.exit_code == 0:
+        said = healed_within(lab, diagnosis["code"], HEAL_SECONDS if last else ALTERNATIVE_SECONDS)
+        if healed(said, diagnosis["code"]):
             seconds = time.monotonic() - began
             verified = run_as_printed(lab, [remedy["verify"]], COMMAND_SECONDS).exit_code == 0
             return Tried(outcome=Outcome.YES, seconds=seconds, verified=verified, said=_told(ran))
