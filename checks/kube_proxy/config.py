@@ -47,11 +47,14 @@ _FLAG_OR_MODE = ("", "ClusterCIDR")
     codes=(KUBE_PROXY_CLUSTER_CIDR_WRONG,),
     essential=False,
 )
-def cluster_cidr(proxy: KubeProxy, flannel: Flannel | None) -> Iterator[Finding]:
+def cluster_cidr(
+    proxy: KubeProxy, flannel: Flannel | None, nodes: Nodes | None = None
+) -> Iterator[Finding]:
     """The network that kube-proxy takes for pods' is theirs.
 
     What it looks at:
-        clusterCIDR in kube-proxy's configuration against the network that flannel gives out.
+        clusterCIDR in kube-proxy's configuration against the network that flannel gives out, and
+        the podCIDRs of the nodes.
 
     Why it matters:
         kube-proxy puts a node's own address on packets for Services that do not come from pods, so
@@ -65,7 +68,8 @@ def cluster_cidr(proxy: KubeProxy, flannel: Flannel | None) -> Iterator[Finding]
 
     Look-alikes:
         detectLocalMode NodeCIDR, BridgeInterface or InterfaceNamePrefix needs no clusterCIDR.
-        Service addresses that do not answer at all are another fault.
+        Service addresses that do not answer at all are another fault. Where the nodes' podCIDRs are
+        in clusterCIDR and not in flannel's network, flannel's is the wrong one.
 
     Remediation:
         Set clusterCIDR, and start kube-proxy anew.
@@ -78,7 +82,8 @@ def cluster_cidr(proxy: KubeProxy, flannel: Flannel | None) -> Iterator[Finding]
     told = proxy.cluster_cidr
     if not pods or told is None or proxy.detect_local not in _FLAG_OR_MODE:
         return
-    if any(_overlap(part, pods) for part in told.split(",")):
+    given = [n.spec.pod_cidr for n in nodes.items if n.spec.pod_cidr] if nodes else []
+    if any(_overlap(part, own) for part in told.split(",") for own in (pods, *given)):
         return
     namespace, _, name = proxy.config.partition("/")
     owner = proxy.daemonset

@@ -76,6 +76,21 @@ def test_the_pods_network(
     assert {f.severity for f in found} <= {Severity.WARN}
 
 
+@pytest.mark.parametrize(
+    ("what", "fabric", "expected"),
+    [
+        # the network that flannel was given is the wrong one
+        (told(), flannel(network="10.99.0.0/16"), set()),
+        (told("10.99.0.0/16"), flannel(), {(CIDR, "kube-proxy:*:cluster-cidr")}),
+        (told(""), flannel(), {(CIDR, "kube-proxy:*:cluster-cidr")}),
+    ],
+)
+def test_the_nodes_know_the_pods_network_too(
+    what: KubeProxy, fabric: Flannel, expected: set[tuple[str, str]]
+) -> None:
+    assert said(findings(cluster_cidr, what, fabric, nodes())) == expected
+
+
 def asked(
     *answering: str, direct: Failure | None = None, how: Failure = Failure.NO_ROUTE
 ) -> ServiceIpFlows:
