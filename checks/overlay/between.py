@@ -175,6 +175,9 @@ def _read_on_nodes(
             if where:
                 yield _stated(world, where, guilty, mine, broken)
                 continue
+        if len(guilty) > 1 and (to := _shared_target(mine)):
+            yield _stated(world, f"{','.join(guilty)}>{to}", guilty, mine, broken)
+            continue
         while mine:
             name = max(guilty, key=lambda n: sum(n in f for f in mine.values()))
             own = {p: f for p, f in mine.items() if name in f}
@@ -182,6 +185,12 @@ def _read_on_nodes(
             where = _where(name, own, whole=whole)
             yield _stated(world, where, [name], own, broken)
             mine = {p: f for p, f in mine.items() if p not in own}
+
+
+def _shared_target(faults: dict[Pair, dict[str, Fault]]) -> str:
+    """Name the one node that all of these faults keep others from; empty where they are several."""
+    targets = {f.to for found in faults.values() for f in found.values()}
+    return targets.pop() if len(targets) == 1 else ""
 
 
 def _where(name: str, own: dict[Pair, dict[str, Fault]], *, whole: bool) -> str:

@@ -214,6 +214,15 @@ PAIR = (MASTER, ONE)
             networks(network(ONE, routes=[CIDRS[TWO], CIDRS[ONE], "0.0.0.0/0"])),
             {("OVERLAY_ROUTE_MISSING", f"underlay:{ONE}>{MASTER}:udp/8472")},
         ),
+        # who forgot a node forgot it on all others, and it is one thing
+        (
+            mesh(around(ONE)),
+            networks(
+                network(MASTER, routes=[CIDRS[MASTER], CIDRS[TWO], "0.0.0.0/0"]),
+                network(TWO, routes=[CIDRS[TWO], CIDRS[MASTER], "0.0.0.0/0"]),
+            ),
+            {("OVERLAY_ROUTE_MISSING", f"underlay:{TWO},{MASTER}>{ONE}:udp/8472")},
+        ),
     ],
 )
 def test_with_vxlan(flows: Mesh, read: NodeNetworks | None, expected: set[tuple[str, str]]) -> None:

@@ -19,6 +19,7 @@ EXHAUSTED: Final = "flannel-podcidr-exhausted"
 DUPLICATE: Final = "podcidr-duplicate"
 KUBELET: Final = "kubelet"
 _MANIFEST: Final = "/etc/kubernetes/manifests/kube-controller-manager.yaml"
+_FLANNELS: Final = "flannel.alpha.coreos.com/"
 _ALLOCATE: Final = "--allocate-node-cidrs=true"
 
 
@@ -39,6 +40,10 @@ def register(lab: Lab, fault: str, node: Node, cidr: str) -> None:
     text = note(lab, fault, "node", json.dumps(_node_object(lab, node)))
     was: Json = json.loads(text)
     kept = {k: was["metadata"].get(k, {}) for k in ("name", "labels", "annotations")}
+    # a node that has just joined has none of flannel's: with the same ones again, no other node's
+    # flannel would take note of it
+    told = kept["annotations"].items()
+    kept["annotations"] = {k: v for k, v in told if not k.startswith(_FLANNELS)}
     spec = {"podCIDR": cidr, "podCIDRs": [cidr]} if cidr else {}
     new = {"apiVersion": "v1", "kind": "Node", "metadata": kept, "spec": spec}
     node.stop_service(KUBELET)
