@@ -326,6 +326,15 @@ def test_errors_kept_back_for_another_program(network: Network) -> None:
     assert [h.answer for h in seen.trace] == ["icmp"] * 3
 
 
+def test_a_router_that_keeps_back_where_the_path_ends_is_asked_again(network: Network) -> None:
+    """What is sent one further is answered; the answer to the third is kept back two times."""
+    # a SYN's identification is its time-to-live; the error that cites it takes 68 to 72 bytes
+    cites = "icmp type destination-unreachable @th,96,16 3"
+    with network.inner.filtering("output", f"{cites} quota until 150 bytes drop"):
+        (seen,) = see(network.near, trace(port=84), seconds=40)
+    assert (seen.failure, len(seen.trace)) == (Failure.PORT_UNREACHABLE, 3)
+
+
 # Sizes
 
 
