@@ -11,6 +11,7 @@ from doctor.model.hop import ANY, Hop, HopKind
 __all__ = [
     "and_list",
     "ids",
+    "misled",
     "network_of",
     "node_hops",
     "security_group_rules",
@@ -52,6 +53,17 @@ def security_group_rules(address: str, *rules: str) -> tuple[str, ...]:
 def ids(observations: Iterable[Observation]) -> tuple[str, ...]:
     """List the evidence ids of observations."""
     return tuple(o.flow.id for o in observations)
+
+
+def misled(nodes: Iterable[str]) -> tuple[Hop, ...]:
+    """List what brings about that somebody else answers for a pod: who answers, refuses.
+
+    Two nodes whose pods share addresses lead to the wrong pod, and the wrong pod has other ports.
+
+    Args:
+        nodes: The nodes of the pods that were meant; an empty name is none.
+    """
+    return tuple(Hop(HopKind.POD_NETWORK, n) for n in dict.fromkeys(nodes) if n)
 
 
 def network_of(text: str) -> IPv4Network | None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from checks.common import and_list, ids, security_group_rules
+from checks.common import and_list, ids, misled, security_group_rules
 from checks.dns.codes import VERIFY, dns_code
 from doctor.contract import check
 from doctor.model.evidence import (
@@ -469,6 +469,7 @@ def _refused(world: _World, asks: list[_Ask]) -> Iterator[Finding]:
         "but does not listen there",
         hop=_one_pod(world, found, what),
         evidence=ids(flows),
+        consequence_of=misled(a.endpoint.node for a in found),
         remediation=_lead_back(world)
         or _logs(world, "Compare the Corefile's port with the Service's targetPort"),
         falsifier="A query to the same endpoint is answered",

@@ -1,8 +1,8 @@
 """The checks of addresses: no podCIDR twice, and every pod inside that of its node."""
 
 from collections.abc import Iterator
-from ipaddress import ip_address
-from itertools import combinations
+from ipaddress import IPv4Network, ip_address
+from itertools import combinations, islice
 
 from checks.common import and_list, network_of
 from checks.flannel.codes import (
@@ -46,8 +46,9 @@ def pod_cidrs(nodes: Nodes, flannel: Flannel) -> Iterator[Finding]:
         address changed: all addresses are as they should be.
 
     Remediation:
-        Take the node out of the cluster that was given the other's podCIDR, and let it register
-        anew: the controller manager assigns another one.
+        Take the node out of the cluster that was given the other's podCIDR, and register it anew
+        with one that is free: the controller manager would take the podCIDR of the node that was
+        deleted for free, although the other one still has it.
 
     Sources:
         Flannel documentation, "Kubernetes"; Kubernetes documentation, "Nodes".
@@ -66,7 +67,7 @@ def pod_cidrs(nodes: Nodes, flannel: Flannel) -> Iterator[Finding]:
             hop=Hop(HopKind.POD_NETWORK, f"{a},{b}"),
             evidence=(f"api:nodes/{a}", f"api:nodes/{b}"),
             consequence_of=(),
-            remediation=(_register_anew(later, flannel),),
+            remediation=(_register_anew(nodes, later, flannel),),
             falsifier=f"The podCIDRs of {a} and {b} share no address",
         )
 
@@ -77,16 +78,35 @@ def _age(nodes: Nodes, name: str) -> tuple[str, str]:
     return (node.metadata.creation_timestamp or "" if node else ""), name
 
 
-def _register_anew(name: str, flannel: Flannel) -> Remediation:
+def _free(nodes: Nodes, name: str, flannel: Flannel) -> IPv4Network | None:
+    """Return the first network of the pods' that is as wide as a node's and that no node has."""
+    span, own = network_of(flannel.network or ""), pod_cidr(nodes, name)
+    if not span or not own or own.prefixlen < span.prefixlen:
+        return None
+    taken = {c for n in nodes.items if (c := pod_cidr(nodes, n.name))}
+    others = islice(span.subnets(new_prefix=own.prefixlen), len(taken) + 1)
+    return next((c for c in others if not any(c.overlaps(t) for t in taken)), None)
+
+
+def _created(name: str, cidr: IPv4Network) -> str:
+    """Write the command that registers a node with a podCIDR."""
+    spec = f'"spec":{{"podCIDR":"{cidr}","podCIDRs":["{cidr}"],"unschedulable":true}}'
+    node = f'{{"apiVersion":"v1","kind":"Node","metadata":{{"name":"{name}"}},{spec}}}'
+    return f"printf '%s' '{node}' | kubectl create -f -"
+
+
+def _register_anew(nodes: Nodes, name: str, flannel: Flannel) -> Remediation:
     """Say how a node gets another podCIDR."""
+    free = _free(nodes, name, flannel)
     return Remediation(
         title=f"Register {name} anew, so that it is assigned another podCIDR, and make its pods anew",
         commands=(
             f"kubectl drain {name} --ignore-daemonsets --delete-emptydir-data --force",
             f"kubectl delete node {name}",
+            *((_created(name, free),) if free else ()),
             f'ssh {name} "sudo ip link delete cni0; sudo systemctl restart kubelet"',
             f"kubectl wait --for=create --timeout=120s node/{name}",
-            f"kubectl cordon {name}",
+            *(() if free else (f"kubectl cordon {name}",)),
             *(
                 f"kubectl -n {d.namespace} rollout {word}"
                 for d in flannel.daemonsets

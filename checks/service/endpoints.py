@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list, ids, told_instead
+from checks.common import and_list, ids, misled, told_instead
 from checks.service.shared import look, mend
 from doctor.contract import check
 from doctor.model.evidence import Backend, BackendFlows, Backends, EndpointAddress
@@ -98,6 +98,7 @@ def _refused(
         ),
         hop=Hop(HopKind.SERVICE, backend.key) if whole else hop,
         evidence=(f"api:services/{backend.key}", *(i for _, o in refused for i in ids(o))),
+        consequence_of=misled(e.node for e, _ in refused),
         remediation=(_retarget(backend, declared - {port}),),
         falsifier=f"a connection to port {port} of {pods} is accepted",
     )

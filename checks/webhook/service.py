@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from checks.common import and_list, ids, told_instead
+from checks.common import and_list, ids, misled, told_instead
 from doctor.contract import check
 from doctor.model.evidence import (
     Backend,
@@ -373,6 +373,7 @@ def _refused(called: _Called, endpoint: EndpointAddress, seen: list[Observation]
         hop=Hop(HopKind.POD, pod, f"tcp/{endpoint.port}"),
         evidence=(*called.evidence, *ids(seen)),
         severity=called.severity,
+        consequence_of=misled([endpoint.node]),
         remediation=(
             _mend(
                 f"Set targetPort of {backend.key} to the port that the webhook listens on",

@@ -287,7 +287,19 @@ def test_the_node_that_came_later_is_registered_anew() -> None:
     older = born(TWO, "2026-01-01T00:00:00Z", CIDRS[ONE])
     later = born(ONE, "2026-02-01T00:00:00Z", CIDRS[ONE])
     (found,) = findings(pod_cidrs, nodes(older, later), cluster())
-    assert f"kubectl delete node {ONE}" in found.remediation[0].commands
+    commands = found.remediation[0].commands
+    assert f"kubectl delete node {ONE}" in commands
+    # the controller manager would give it the other's once more: the first that is free is taken
+    (made,) = (c for c in commands if "kubectl create" in c)
+    assert f'"name":"{ONE}"' in made
+    assert f'"podCIDR":"{CIDRS[TWO]}"' in made
+
+
+def test_without_a_free_podcidr_the_controller_manager_is_asked() -> None:
+    crowded = cluster(network="10.244.0.0/23")
+    crowd = node(TWO, cidr="10.244.1.0/24"), node(ONE, cidr="10.244.1.0/24")
+    (found,) = findings(pod_cidrs, nodes(*crowd), crowded)
+    assert not any("kubectl create" in c for c in found.remediation[0].commands)
 
 
 @pytest.mark.parametrize("hairpin", [True, False])

@@ -9,6 +9,7 @@ from doctor.model.evidence import Backend, BackendFlows, Backends, EgressFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence
 from doctor.model.flow import FlowKind, Observation, Purpose, Vantage, VantageKind
+from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import ContainerPort, ServicePort
 from tests.rules.factories_site import (
     CP,
@@ -290,3 +291,9 @@ def test_connections(case: Case) -> None:
 def test_a_wrong_target_port_is_set_to_the_declared_one() -> None:
     finding = next(endpoints.judge(*probed(backend(DECLARED), dialled(REFUSED))))
     assert '"/spec/ports/0/targetPort","value":9090' in finding.remediation[0].commands[0]
+
+
+def test_who_refuses_may_be_another_pod_with_the_same_address() -> None:
+    """Nodes with one podCIDR between them lead to the wrong pod, which has other ports."""
+    found = next(endpoints.judge(*probed(backend(pod()), dialled(REFUSED))))
+    assert found.consequence_of == (Hop(HopKind.POD_NETWORK, pod().node),)

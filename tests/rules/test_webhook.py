@@ -7,6 +7,7 @@ from doctor.model.evidence import Backend, Backends, WebhookBackend, WebhookFlow
 from doctor.model.failure import Failure
 from doctor.model.finding import Severity
 from doctor.model.flow import Observation, Purpose, VantageKind
+from doctor.model.hop import Hop, HopKind
 from tests.rules.factories_site import (
     CP,
     REFUSED,
@@ -218,3 +219,9 @@ CONNECTIONS = [
 @pytest.mark.parametrize("case", CONNECTIONS, ids=str)
 def test_connections(case: Case) -> None:
     verify(reachable, case)
+
+
+def test_who_refuses_may_be_another_pod_with_the_same_address() -> None:
+    """Nodes with one podCIDR between them lead to the wrong pod, which has other ports."""
+    found = next(reachable.judge(*probed(dialled(ONE, REFUSED), dialled(TWO))))
+    assert Hop(HopKind.POD_NETWORK, UP.node) in found.consequence_of
