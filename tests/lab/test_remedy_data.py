@@ -126,6 +126,7 @@ def saddr(protocol: str, field: str, right: object) -> dict[str, object]:
 
 
 COMES_BY = {"left": {"meta": {"key": "iifname"}}, "right": "tap-1"}
+GOES_BY = {"left": {"meta": {"key": "oifname"}}, "right": "tap-2"}
 FROM_ANY = {"left": {"meta": {"key": "iifname"}}, "right": "tap-*"}
 
 
@@ -143,6 +144,8 @@ def test_rules_are_read_as_security_groups_mean_them() -> None:
     assert three.source == IPv4Network("10.244.1.0/24")
     (four,) = drops(port("tcp", {"set": [53, {"range": [80, 82]}]}))
     assert four.ports == {53, 80, 81, 82}
+    (five,) = drops(COMES_BY, GOES_BY, port("udp", 8472))
+    assert (five.protocol, five.ports, five.tap) == ("udp", frozenset({8472}), "tap-1")
 
 
 def test_rules_that_look_elsewhere_are_none_of_a_security_groups() -> None:

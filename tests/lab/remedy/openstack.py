@@ -92,7 +92,12 @@ def _read(rule: dict[str, Any]) -> Drop | None:
                 found["source"] = _network(right)
             case None, None if left.get("meta", {}).get("key") == "iifname":
                 found["tap"] = "" if "*" in str(right) else str(right)
-            case None, None if left.get("meta", {}).get("key") in {"protocol", "l4proto"}:
+            case None, None if left.get("meta", {}).get("key") in {
+                "protocol",
+                "l4proto",
+                "oifname",
+            }:
+                # whoever it is on the way to is in the one group of all
                 pass
             case "ether", "type":
                 pass
