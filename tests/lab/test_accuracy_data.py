@@ -5,10 +5,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.lab.accuracy.journal import Journal
+from tests.lab.accuracy.journal import Journal, commits_since
 from tests.lab.accuracy.row import Row, extra, rank
 from tests.lab.accuracy.table import numbers, page
 from tests.lab.faults import FAULTS
+from tests.lab.shell import LabError
 
 FAULT = FAULTS["coredns-at-zero"]
 OTHER = FAULTS["host-header-lost"]
@@ -100,22 +101,36 @@ def test_nothing_measured_reaches_nothing() -> None:
 
 
 def test_the_page_says_each_result_and_whose_they_are() -> None:
-    said = page([row(), PAIR, WELL, row("x", error="a | b\nc", ranks=())], commit="abc", date="D")
-    assert "Commit abc, D: **1 of 7 numbers are missed**." in said
-    assert "| coredns-at-zero | dns | 1 | none | 9.0 | yes, 30 s |" in said
-    assert "| coredns-at-zero and host-header-lost | yes | A_B, C_D | 9.0 |" in said
+    said = page([row(), PAIR, WELL, row("x", error="a | b\nc", ranks=())], date="D")
+    assert "Commit c, D: **1 of 7 numbers are missed**." in said
+    assert "| coredns-at-zero | dns | 1 | none | 9.0 | yes, 30 s | c |" in said
+    assert "| coredns-at-zero and host-header-lost | yes | A_B, C_D | 9.0 | c |" in said
     assert "| x | dns | no result: a / b c |" in said
 
 
 def test_a_journal_keeps_the_last_result_of_each_and_survives_a_half_line(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "journal.jsonl"
     journal = Journal(path)
-    assert journal.rows("c") == ()
+    assert journal.rows({"c"}) == ()
     journal.add(row(ranks=(2,)))
     journal.add(row())
     journal.add(row(commit="d"))
     with path.open("ab") as file:
         file.write(b'{"commit":"c","sha')
-    assert journal.rows("c") == (row(),)
+    assert journal.rows({"c"}) == (row(),)
+    assert journal.rows({"c", "d"}) == (row(commit="d"),)
     journal.add(WELL)
-    assert len(Journal(path).rows("c")) == 1
+    assert len(Journal(path).rows({"c"})) == 1
+
+
+def test_a_page_of_several_commits_says_so() -> None:
+    said = page([row(commit="a" * 12), row("x", commit="b" * 12)], date="D")
+    assert f"Commits {'a' * 12}, {'b' * 12}, D:" in said
+    assert "| coredns-at-zero | dns | 1 | none | 9.0 | yes, 30 s | aaaaaaa |" in said
+
+
+def test_the_commits_since_one_begin_with_it() -> None:
+    first, *later = commits_since("HEAD")
+    assert (later, len(first)) == ([], 12)
+    with pytest.raises(LabError):
+        commits_since("no-such-commit")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.lab import bringup
-from tests.lab.accuracy.journal import Journal, commit
+from tests.lab.accuracy.journal import Journal, commit, commits_since
 from tests.lab.accuracy.measure import Bench
 from tests.lab.accuracy.row import HEALTHY, Row
 from tests.lab.accuracy.table import numbers, page
@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--again", action="store_true", help="measure also what the journal has already")
     add("--report", action="store_true", help="only write the page from the journal")
     add("--commit", default="", help="whose results the page is about (default: this one's)")
+    add("--since", default="", metavar="COMMIT", help="count what was measured since then, too")
     add("--page", type=Path, default=PAGE, help="where the page is written")
     return parser
 
@@ -117,16 +118,17 @@ def main() -> None:
     """Measure what is not measured yet, write the page, and say whether the numbers are reached."""
     options = _parser().parse_args()
     head, journal = options.commit or commit(), Journal()
-    known = () if options.again else {(r.shape, r.name) for r in journal.rows(head) if not r.error}
+    counted = (*(commits_since(options.since) if options.since else ()), head)
+    known = () if options.again else {r.key for r in journal.rows(counted) if not r.error}
     shapes = () if options.report else (*options.shapes, *options.also_healthy)
     for shape in map(SHAPES.__getitem__, shapes):
         due = [n for n in items(shape, options) if (shape.name, n) not in known]
         if due:
             for row in _measure(shape, due, head, options):
                 journal.add(row)
-    rows = journal.rows(head)
+    rows = journal.rows(counted)
     date = dt.datetime.now(tz=dt.UTC).date().isoformat()
-    options.page.write_text(page(rows, commit=head, date=date), encoding="utf-8")
+    options.page.write_text(page(rows, date=date), encoding="utf-8")
     for number in numbers(rows):
         mark = "" if number.reached else "  MISSED"
         _tell(f"{number.what:52}{number.is_:>16}{number.target:>10}{mark}")

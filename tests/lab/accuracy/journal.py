@@ -1,6 +1,6 @@
 """What was measured already: a line of JSON for each result, so that a killed run goes on."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,7 @@ from tests.lab.accuracy.row import Row
 from tests.lab.places import ROOT, cache_dir
 from tests.lab.shell import run
 
-__all__ = ["Journal", "commit"]
+__all__ = ["Journal", "commit", "commits_since"]
 
 
 _OWN: Final = "docs/accuracy.md"
@@ -22,6 +22,18 @@ def commit() -> str:
     head = run(*git, "rev-parse", "--short=12", "HEAD").stdout.strip()
     changed = run(*git, "status", "--porcelain", "--", ".", f":(exclude){_OWN}").stdout.strip()
     return f"{head}-dirty" if changed else head
+
+
+def commits_since(first: str) -> tuple[str, ...]:
+    """A commit and those that were made on top of it, as `commit` writes them, the first first.
+
+    Raises:
+        LabError: There is no such commit.
+    """
+    git = ("git", "-C", str(ROOT))
+    begin = run(*git, "rev-parse", "--short=12", f"{first}^{{commit}}").stdout.strip()
+    later = run(*git, "log", "--reverse", "--format=%h", "--abbrev=12", f"{begin}..HEAD").stdout
+    return begin, *later.split()
 
 
 class Journal:
@@ -38,9 +50,9 @@ class Journal:
         with self._path.open("ab", buffering=0) as file:
             file.write(msgspec.json.encode(row) + b"\n")
 
-    def rows(self, of: str) -> tuple[Row, ...]:
-        """The results for a commit, the last one of each thing that was measured."""
-        found = {row.key: row for row in self._all() if row.commit == of}
+    def rows(self, of: Collection[str]) -> tuple[Row, ...]:
+        """The results for some commits, the last one of each thing that was measured."""
+        found = {row.key: row for row in self._all() if row.commit in of}
         return tuple(found.values())
 
     def _all(self) -> Iterable[Row]:

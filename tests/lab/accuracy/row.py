@@ -53,9 +53,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> tuple[str, str]:
         """What it is the result of."""
-        return (self.commit, self.shape, self.name)
+        return (self.shape, self.name)
 
     @property
     def found(self) -> bool:

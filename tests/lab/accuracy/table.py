@@ -15,6 +15,7 @@ _PAIRS: Final = 0.90
 _HEALS: Final = 0.90
 _HEALTHY_SECONDS: Final = 6.0
 _BROKEN_SECONDS: Final = 20.0
+_SHORT: Final = 7
 
 _HEAD: Final = """\
 # Accuracy
@@ -22,7 +23,7 @@ _HEAD: Final = """\
 Every fault of the catalogue put into a lab, each diagnosis judged, each remedy run as it is printed, by
 `make accuracy`. [The lab](lab.md#accuracy) says what the columns mean.
 
-Commit {commit}, {date}: **{verdict}**.
+{commits}, {date}: **{verdict}**.
 """
 
 
@@ -81,16 +82,22 @@ def numbers(rows: Iterable[Row]) -> tuple[Number, ...]:
     return tuple(found)
 
 
-def page(rows: Sequence[Row], *, commit: str, date: str) -> str:
-    """Write the page."""
+def page(rows: Sequence[Row], *, date: str) -> str:
+    """Write the page; of results of several commits it says so, and each row names its own."""
     found = numbers(rows)
     missed = [n for n in found if not n.reached]
     verdict = f"{len(missed)} of {len(found)} numbers are missed" if missed else "all reached"
-    blocks = [_HEAD.format(commit=commit, date=date, verdict=verdict), *_totals(found)]
+    blocks = [_HEAD.format(commits=_commits(rows), date=date, verdict=verdict), *_totals(found)]
     for shape in dict.fromkeys(r.shape for r in rows):
         mine = [r for r in rows if r.shape == shape]
         blocks += ["", f"## Shape {shape}", "", *_faults(mine), *_pairs(mine)]
     return "\n".join(blocks) + "\n"
+
+
+def _commits(rows: Iterable[Row]) -> str:
+    """Name what was measured."""
+    named = dict.fromkeys(r.commit for r in rows)
+    return f"Commit{'s' if len(named) > 1 else ''} {', '.join(named) or '(nothing was measured)'}"
 
 
 def _totals(found: Iterable[Number]) -> Iterator[str]:
@@ -102,14 +109,15 @@ def _totals(found: Iterable[Number]) -> Iterator[str]:
 
 
 def _faults(rows: Iterable[Row]) -> Iterator[str]:
-    yield "| fault | link | rank | false findings | seconds | remedy heals |"
-    yield "| --- | --- | ---: | --- | ---: | --- |"
+    yield "| fault | link | rank | false findings | seconds | remedy heals | commit |"
+    yield "| --- | --- | ---: | --- | ---: | --- | --- |"
     for row in (r for r in rows if r.kind != "pair"):
         place = ", ".join(str(r) if r else "none" for r in row.ranks) or "-"
         if row.error:
             place = f"no result: {_cell(row.error)}"
         false = ", ".join(row.false) or "none"
-        cells = (row.name, row.link or "-", place, false, f"{row.slowest:.1f}", _remedy(row))
+        seconds, of = f"{row.slowest:.1f}", row.commit[:_SHORT]
+        cells = (row.name, row.link or "-", place, false, seconds, _remedy(row), of)
         yield f"| {' | '.join(cells)} |"
 
 
@@ -118,12 +126,13 @@ def _pairs(rows: Iterable[Row]) -> Iterator[str]:
     if not pairs:
         return
     yield ""
-    yield "| two faults | both named, and nothing else | diagnoses | seconds |"
-    yield "| --- | --- | --- | ---: |"
+    yield "| two faults | both named, and nothing else | diagnoses | seconds | commit |"
+    yield "| --- | --- | --- | ---: | --- |"
     for row in pairs:
         told = f"no result: {_cell(row.error)}" if row.error else ", ".join(row.codes)
         named = "yes" if row.found else "**no**"
-        yield f"| {row.name.replace('+', ' and ')} | {named} | {told} | {row.slowest:.1f} |"
+        names, of = row.name.replace("+", " and "), row.commit[:_SHORT]
+        yield f"| {names} | {named} | {told} | {row.slowest:.1f} | {of} |"
 
 
 def _remedy(row: Row) -> str:
