@@ -1,4 +1,4 @@
-"""Which rule of a node would drop a packet: rules in their order, as far as they are understood."""
+"""What a node's rules do to a packet: rules in their order, as far as they are understood."""
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_network
@@ -7,12 +7,14 @@ import msgspec
 
 from doctor.model.netfilter import Action, Chain, Ports, Rule, RuleTable
 
-__all__ = ["Met", "Packet", "dropped"]
+__all__ = ["Met", "Packet", "dropped", "keeps_source"]
 
 _STEPS = 50_000
 _DEEPEST = 16
 _IPV4 = ("ip", "inet")
 _DROPS = (Action.DROP, Action.REJECT)
+_JUMPS = (Action.JUMP, Action.GOTO)
+_ENDS = (Action.ACCEPT, Action.RETURN, *_DROPS)
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -86,6 +88,51 @@ def dropped(tables: Iterable[RuleTable], hook: str, packet: Packet) -> Met | Non
         walk.through(chain)
         found += walk.found
     return next((m for m in found if m.certain), found[0] if found else None)
+
+
+def keeps_source(tables: Iterable[RuleTable], packet: Packet) -> bool:
+    """Say whether a packet surely leaves with the source that it has: no rule may translate it.
+
+    Args:
+        tables: All tables of a node.
+        packet: What is about to leave.
+    """
+    return not any(
+        not t.whole or _Translation(t, packet).may(c)
+        for t in tables
+        for c in t.chains
+        if t.family in _IPV4 and c.hook == "postrouting" and c.kind == "nat"
+    )
+
+
+class _Translation:
+    """A packet's way through the rules of one table that translate sources."""
+
+    def __init__(self, table: RuleTable, packet: Packet) -> None:
+        """Stand before the table."""
+        self._chains: Mapping[str, Chain] = {c.name: c for c in table.chains}
+        self._packet = packet
+        self._marked = False
+        self._steps = 0
+
+    def may(self, chain: Chain, depth: int = 0) -> bool:
+        """Say whether a rule of a chain may translate it; what is not understood may."""
+        for rule in chain.rules:
+            self._steps += 1
+            matches = _matches(rule, self._packet, marked=self._marked)
+            if matches is False or rule.action is Action.NONE:
+                continue
+            target = self._chains.get(rule.target)
+            self._marked = self._marked or rule.action is Action.MARK
+            if rule.action in _JUMPS and target and depth < _DEEPEST and self._steps < _STEPS:
+                if self.may(target, depth + 1):
+                    return True
+            elif rule.action in _ENDS:
+                if matches:
+                    return False
+            elif rule.action is not Action.MARK:
+                return True
+        return False
 
 
 class _Walk:

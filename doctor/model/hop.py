@@ -22,6 +22,7 @@ class HopKind(StrEnum):
     FLANNEL = "flannel"
     POD_NETWORK = "pod-network"
     FORWARD = "forward"
+    MASQUERADE = "masquerade"
     UNDERLAY = "underlay"
     KUBE_PROXY = "kube-proxy"
     SERVICE = "service"

@@ -85,6 +85,7 @@ def _hops(flow: Flow, topology: Topology) -> _Steps:
         yield from _to(flow, flow.address, topology)
         if flow.purpose in (Purpose.FORWARDED, Purpose.SEARCH):
             yield _either(_handed_on(flow.address, u, topology) for u in topology.resolvers)
+            yield _perhaps_handed_on(flow.address, topology)
         if flow.purpose in (Purpose.INGRESS, Purpose.UPSTREAM):
             yield from _behind(flow, flow.address, topology)
 
@@ -116,8 +117,24 @@ def _to_node(node: str, there: str, protocol: str, *, from_pod: bool) -> _Steps:
 def _handed_on(replica: str, resolver: str, topology: Topology) -> _Steps:
     """Yield the way of a question that a replica of CoreDNS hands on to a resolver."""
     if replica in topology.pods:
-        yield Hop(HopKind.FORWARD, topology.pods[replica].node, "udp/53")
+        yield from _replica_out(topology.pods[replica].node)
     yield Hop(HopKind.EGRESS, resolver, "udp/53")
+
+
+def _perhaps_handed_on(service: str, topology: Topology) -> _Either:
+    """Join the ways out of the replicas behind a DNS Service; an answer that is kept takes none."""
+    ends = topology.services[service].endpoints if service in topology.services else ()
+    nodes = {topology.pods[a].node for a, _ in ends if a in topology.pods}
+    return _either((*(_replica_out(n) for n in sorted(nodes)), iter(())))
+
+
+def _replica_out(node: str) -> _Steps:
+    """Yield what a node does with questions that a replica of CoreDNS sends out of the cluster.
+
+    Rules may translate the addresses of some pods and not of others, such as older ones.
+    """
+    yield Hop(HopKind.FORWARD, node, "udp/53")
+    yield Hop(HopKind.MASQUERADE, node, "dns")
 
 
 def _forwards(flow: Flow) -> bool:
@@ -275,9 +292,11 @@ def _outside(flow: Flow, topology: Topology) -> _Steps:
     if flow.purpose is Purpose.EGRESS_NAME:
         yield from _to(flow, flow.address, topology)
         yield from (Hop(HopKind.EGRESS, u, "udp/53") for u in topology.resolvers)
+        yield _perhaps_handed_on(flow.address, topology)
         return
     if flow.vantage.kind is VantageKind.POD:
         yield Hop(HopKind.FORWARD, flow.vantage.node, flow.protocol)
+        yield Hop(HopKind.MASQUERADE, flow.vantage.node)
     if flow.purpose is Purpose.RESOLVER:
         yield Hop(HopKind.EGRESS, flow.address, flow.protocol)
         return

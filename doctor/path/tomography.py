@@ -34,6 +34,9 @@ _DELIVERED = {
 
 _UNJUDGED = {Purpose.TRACE, Purpose.NAME, Purpose.ARP_CONTROL}
 _NODES = {HopKind.POD_NETWORK, HopKind.FORWARD, HopKind.KUBE_PROXY}
+_READ = {HopKind.MASQUERADE}
+"""What is known by reading rules: silence alone accuses nobody of that."""
+
 _WITH_PROTOCOL = {HopKind.FORWARD, HopKind.UNDERLAY, HopKind.POD}
 
 _HOP = 1.0
@@ -113,7 +116,11 @@ class Evidence:
     def accused(self, seen: Observation) -> tuple[Suspect, ...]:
         """Return the hops that may have lost a failed flow."""
         size = seen.flow.size
-        return tuple(Suspect(h, size) for h in seen.hops if self.passed.get(h, -1) < size)
+        return tuple(
+            Suspect(h, size)
+            for h in seen.hops
+            if h.kind not in _READ and self.passed.get(h, -1) < size
+        )
 
 
 def explain(

@@ -104,6 +104,7 @@ CATALOGUE = {
     "ingress-class-missing",
     "host-header-lost",
     "db-port-closed",
+    "eg-masquerade-missing",
     "selector-matches-nothing",
     "vip-outside-subnet",
     "app-unready",

@@ -136,7 +136,12 @@ FAR = ("forward:b:tcp/8080", "pod-network:b", "pod:shop/web-2:tcp/8080")
         ),
         pytest.param(
             hops(Purpose.EGRESS, IN_A, "203.0.113.9", 27017, subject="db.example:27017"),
-            ("pod-network:a", "forward:a:tcp/27017", "egress:db.example:tcp/27017"),
+            (
+                "pod-network:a",
+                "forward:a:tcp/27017",
+                "masquerade:a",
+                "egress:db.example:tcp/27017",
+            ),
             id="egress from a pod",
         ),
         pytest.param(
@@ -206,6 +211,19 @@ def test_what_every_endpoint_shares_is_certain() -> None:
         "service:shop/web",
         "forward:a:tcp/8080",
     ]
+
+
+def test_a_name_outside_may_be_handed_on_by_any_replica() -> None:
+    """An answer that CoreDNS has kept takes no way out: none of these hops is certain."""
+    flow = Flow("f", Purpose.EGRESS_NAME, IN_A, FlowKind.DNS_UDP, "10.96.0.5", 53, subject="x:1")
+    path = predict(flow, MAP)
+    out = {
+        f"{kind}:{n}:{what}"
+        for n in "ab"
+        for kind, what in (("masquerade", "dns"), ("forward", "udp/53"))
+    }
+    assert out <= {str(h) for h in path.hops}
+    assert out.isdisjoint(str(h) for h in path.certain)
 
 
 def test_a_node_port_is_translated_by_the_node_that_is_asked() -> None:

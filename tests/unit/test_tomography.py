@@ -116,6 +116,14 @@ def test_a_direction_is_not_told_by_answers_alone(broken: Hop, expected: set[str
     assert names(world(broken)) == [expected]
 
 
+def test_silence_alone_accuses_no_rule_that_was_read() -> None:
+    asked = flow(VantageKind.POD, "a", ADDRESS["b"], 53, kind=FlowKind.DNS_UDP)
+    path = (hop(HopKind.MASQUERADE, "a"), hop(HopKind.EGRESS, "x"))
+    lost = Observation(asked, Failure.TIMEOUT, 0.1, hops=path, certain=path)
+    (part,) = explain(Evidence((lost,)))
+    assert [str(s.hop) for s in part.suspects] == ["egress:x"]
+
+
 def test_two_broken_hops_are_two_explanations() -> None:
     assert sorted(names(world(hop(F, "a"), hop(P, "c"))), key=str) == sorted(
         [{"forward:a"}, {"pod-network:c"}], key=str

@@ -21,6 +21,7 @@ from tests.lab.faults import (
     kube_proxy_config,
     kube_proxy_filters,
     kube_proxy_rules,
+    masquerade,
     metallb,
     node,
     node_ports,
@@ -72,6 +73,7 @@ _LINKS: Final = (
     host_proxy,
     node_ports,
     egress,
+    masquerade,
 )
 
 FAULTS: Final[dict[str, Fault]] = {fault.name: fault for link in _LINKS for fault in link.FAULTS}

@@ -57,7 +57,12 @@ LOOKALIKES: Final[dict[str, Alike]] = {
     ),
     "L3": Alike(
         seen="A pod does not get out of the cluster.",
-        members=("db-port-closed", "node-forward-policy-drop", "node-ip-forward-off"),
+        members=(
+            "db-port-closed",
+            "node-forward-policy-drop",
+            "node-ip-forward-off",
+            "eg-masquerade-missing",
+        ),
     ),
     "L4": Alike(
         seen="A connection fails: timed out, refused, or no route.",

@@ -1,11 +1,11 @@
-"""The way out: names and connections outside the cluster that failing workloads depend on."""
+"""Names and connections outside the cluster that failing workloads depend on."""
 
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from checks.common import and_list, ids, security_group_rules
-from doctor.contract import Check, check
+from doctor.contract import check
 from doctor.model.evidence import Backends, EgressFlows, Flannel, Nodes, TargetFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role, Severity
@@ -14,7 +14,6 @@ from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.link import Link
 
 __all__ = [
-    "CHECKS",
     "EGRESS_FROM_SOME_NODES",
     "EGRESS_NAME_SERVFAIL",
     "EGRESS_NAME_TIMEOUT",
@@ -22,6 +21,7 @@ __all__ = [
     "EGRESS_POD_ONLY",
     "EGRESS_TCP_FILTERED",
     "EGRESS_TCP_REFUSED",
+    "reachable",
 ]
 
 EGRESS_NAME_UNRESOLVED = Code(
@@ -162,9 +162,6 @@ def reachable(
             yield msgspec.structs.replace(found, severity=Severity.WARN) if aside else found
 
 
-CHECKS: tuple[Check, ...] = (reachable,)
-
-
 # ---- judging ------------------------------------------------------------------------------------
 
 
@@ -261,8 +258,18 @@ def _say(
         evidence=ids(evidence),
         confidence=_confidence(first, control),
         flows=ids(failed) if within and first.code not in _ANSWERED else (),
+        consequence_of=_behind_dns(failed) if first.code is EGRESS_NAME_SERVFAIL else (),
         remediation=_remedy(cases, flannel, nodes),
         falsifier=f"from {failed[0].flow.vantage} the same question is answered well",
+    )
+
+
+def _behind_dns(failed: Iterable[Observation]) -> tuple[Hop, ...]:
+    """List what lies between CoreDNS and its resolvers: broken, it makes CoreDNS say SERVFAIL."""
+    kinds = (HopKind.FORWARD, HopKind.MASQUERADE, HopKind.EGRESS)
+    hops = (h for o in failed for h in o.hops if h.kind in kinds)
+    return tuple(
+        dict.fromkeys(h for h in hops if h.kind is not HopKind.FORWARD or h.what == "udp/53")
     )
 
 
