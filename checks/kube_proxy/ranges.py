@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Network, ip_address
 
+import msgspec
+
 from checks.common import and_list, network_of
 from checks.kube_proxy.shared import VERIFY
 from doctor.contract import check
@@ -67,6 +69,7 @@ def overlaps(
     Look-alikes:
         A route to a network that contains the Services', as 10.0.0.0/8 does, is passed over by
         translation, and is no conflict by itself. Routes to pods by other nodes are flannel's own.
+        A route that takes the pods of a node away right now is the overlay's fault.
 
     Remediation:
         Take the route away if nobody needs it. Else the cluster has to be made with other networks.
@@ -95,7 +98,8 @@ def overlaps(
         if inside:
             yield _inside(code, whose, text, inside)
         for written, readers in found.items():
-            yield _routed(code, whose, text, written, readers)
+            stated = _routed(code, whose, text, written, readers)
+            yield msgspec.structs.replace(stated, consequence_of=_between(nodes, stated, readers))
 
 
 def _network(text: str) -> IPv4Network | None:
@@ -141,6 +145,17 @@ def _routed(
         ),
         falsifier=f"No route of {and_list(names)} leads into {network}",
     )
+
+
+def _between(nodes: Nodes, said: Finding, readers: list[NodeNetwork]) -> tuple[Hop, ...]:
+    """List the ways to the nodes whose pods a route leads elsewhere: broken by it, they tell of it."""
+    network = _network(said.hop.what)
+    ends = [
+        n.name
+        for n in nodes.items
+        if network and (c := _network(n.spec.pod_cidr or "")) and c.overlaps(network)
+    ]
+    return tuple(Hop(HopKind.UNDERLAY, f"{r.node}>{to}") for r in readers for to in ends)
 
 
 def _inside(code: Code, whose: str, network: str, names: list[str]) -> Finding:

@@ -6,6 +6,7 @@ import pytest
 from checks.kube_proxy.ranges import overlaps, room
 from doctor.model.evidence import Nodes
 from doctor.model.finding import Severity
+from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Address, NodeStatus
 from doctor.model.node import Route
 from doctor.model.proxying import ProxiedServices
@@ -86,6 +87,24 @@ def test_one_route_of_several_nodes_is_one_finding() -> None:
     read = [msgspec.structs.replace(network(n), routes=route) for n in (ONE, TWO)]
     (found,) = findings(overlaps, taken(3), networks(*read), nodes(), flannel())
     assert len(found.remediation[0].commands) == 2
+
+
+@pytest.mark.parametrize(
+    ("destination", "expected"),
+    [
+        ("10.244.2.0/25", (Hop(HopKind.UNDERLAY, f"{ONE}>{TWO}"),)),
+        ("10.244.77.0/24", ()),
+        ("10.96.5.0/24", ()),
+    ],
+)
+def test_a_route_to_pods_that_are_there_is_the_overlays(
+    destination: str, expected: tuple[Hop, ...]
+) -> None:
+    """Where the way to those pods is broken, this is why; a network that no node has breaks none."""
+    route = (Route(destination, "eth0", "172.20.112.1"),)
+    read = networks(msgspec.structs.replace(network(ONE), routes=route))
+    (found,) = findings(overlaps, taken(3), read, nodes(), flannel())
+    assert found.consequence_of == expected
 
 
 def test_what_is_not_known_is_not_judged() -> None:
