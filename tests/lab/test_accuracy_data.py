@@ -5,10 +5,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.lab.accuracy.__main__ import items, parser
 from tests.lab.accuracy.journal import Journal, commits_since
 from tests.lab.accuracy.row import Row, extra, rank
 from tests.lab.accuracy.table import numbers, page
 from tests.lab.faults import FAULTS
+from tests.lab.faults.pairs import PAIRS, fitting, pair_name
+from tests.lab.shape import SHAPES
 from tests.lab.shell import LabError
 
 FAULT = FAULTS["coredns-at-zero"]
@@ -134,3 +137,32 @@ def test_the_commits_since_one_begin_with_it() -> None:
     assert (later, len(first)) == ([], 12)
     with pytest.raises(LabError):
         commits_since("no-such-commit")
+
+
+def chosen(*arguments: str) -> dict[str, set[str]]:
+    """What is to be measured, by shape."""
+    options = parser().parse_args(arguments)
+    return {name: set(items(SHAPES[name], options)) for name in options.shapes}
+
+
+def test_every_fault_is_measured_and_few_of_them_twice() -> None:
+    found = chosen("--pairs")
+    pairs = {pair_name(p) for p in PAIRS}
+    assert sum(len(pairs & names) for names in found.values()) == len(pairs)
+    assert set(FAULTS) <= set().union(*found.values())
+    assert found["nftables"] < found["article"]
+    assert "sg-drops-53" in found["hostgw"]
+    assert "coredns-at-zero" not in found["hostgw"] | found["nftables"]
+
+
+def test_everywhere_is_everywhere() -> None:
+    found = chosen("--everywhere", "--pairs")
+    for name, names in found.items():
+        assert names >= {f.name for f in FAULTS.values() if f.fits(SHAPES[name])}
+        assert names >= {pair_name(p) for p in fitting(SHAPES[name])}
+
+
+def test_shards_share_all_there_is() -> None:
+    parts = [chosen("--shard", f"{n}/3")["article"] for n in (1, 2, 3)]
+    assert set().union(*parts) == chosen()["article"]
+    assert set.intersection(*parts) == {"healthy"}

@@ -11,7 +11,7 @@ from tests.lab.accuracy.journal import Journal, commit, commits_since
 from tests.lab.accuracy.measure import Bench
 from tests.lab.accuracy.row import HEALTHY, Row
 from tests.lab.accuracy.table import numbers, page
-from tests.lab.faults import FAULTS
+from tests.lab.faults import FAULTS, Fault
 from tests.lab.faults.pairs import fitting, pair_name
 from tests.lab.lab import Lab
 from tests.lab.places import PREFIX, ROOT, places
@@ -20,6 +20,8 @@ from tests.lab.shell import LabError
 
 PAGE = ROOT / "docs" / "accuracy.md"
 DEFAULT_SHAPES = ("article", "hostgw", "nftables")
+ABOUT = {"hostgw": {"flannel", "overlay"}, "nftables": {"kube-proxy"}}
+"""The links that are made otherwise in a shape: of others, one shape shows what another does."""
 
 
 def _tell(line: str) -> None:
@@ -27,12 +29,31 @@ def _tell(line: str) -> None:
     sys.stdout.flush()
 
 
+def measured(fault: Fault, shape: Shape, options: argparse.Namespace) -> bool:
+    """Whether a fault is put into a shape: everywhere, or where it shows something of its own."""
+    if shape.name not in options.shapes or not fault.fits(shape):
+        return False
+    shown = any(fault.fits(before) for before in _before(shape, options))
+    return options.everywhere or not shown or fault.link in ABOUT.get(shape.name, ())
+
+
+def _before(shape: Shape, options: argparse.Namespace) -> list[Shape]:
+    """The shapes that are broken before a shape is."""
+    return [SHAPES[name] for name in options.shapes[: options.shapes.index(shape.name)]]
+
+
+def _pairs(shape: Shape, options: argparse.Namespace) -> list[tuple[str, str]]:
+    """The pairs of faults that are put into a shape."""
+    if not options.pairs or shape.name not in options.shapes:
+        return []
+    shown = {p for before in _before(shape, options) for p in fitting(before)}
+    return [p for p in fitting(shape) if options.everywhere or p not in shown]
+
+
 def items(shape: Shape, options: argparse.Namespace) -> list[str]:
     """What is to be measured in a shape: all of it, or this shard's part."""
-    whole = shape.name in options.shapes
-    names = [f.name for f in FAULTS.values() if whole and f.fits(shape)]
-    if options.pairs and whole:
-        names += map(pair_name, fitting(shape))
+    names = [f.name for f in FAULTS.values() if measured(f, shape, options)]
+    names += map(pair_name, _pairs(shape, options))
     number, of = options.shard
     names = [n for i, n in enumerate(names) if i % of == number - 1]
     # last, when all was put in and taken out again
@@ -88,7 +109,7 @@ def _shapes(text: str) -> tuple[str, ...]:
     return found
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.lab.accuracy", description=__doc__)
     add = parser.add_argument
     add("--prefix", default=PREFIX, help="the lab to use")
@@ -104,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         help="only these faults, pairs (a+b), healthy",
     )
     add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="the I-th of N parts")
+    add("--everywhere", action="store_true", help="each fault in each shape that it fits")
     add("--pairs", action="store_true", help="also two faults at once")
     add("--no-remedy", action="store_true", help="do not run what is printed")
     add("--again", action="store_true", help="measure also what the journal has already")
@@ -116,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Measure what is not measured yet, write the page, and say whether the numbers are reached."""
-    options = _parser().parse_args()
+    options = parser().parse_args()
     head, journal = options.commit or commit(), Journal()
     counted = (*(commits_since(options.since) if options.since else ()), head)
     known = () if options.again else {r.key for r in journal.rows(counted) if not r.error}
