@@ -211,7 +211,7 @@ def _too_large(kind: _Kind, group: Class, large: Pairs, nodes: Nodes, flannel: F
         hop=Hop(HopKind.UNDERLAY, group.where, kind.what),
         evidence=ids(flows),
         confidence=Confidence.CERTAIN if told else Confidence.LIKELY,
-        remediation=_smaller(group, size, nodes, flannel),
+        remediation=_smaller(group, size + (WRAPPING if kind.what else 0), nodes, flannel),
         falsifier=f"A ping of {size} bytes that must not be fragmented is answered between "
         f"{group.words}",
     )
@@ -245,7 +245,7 @@ def _address(nodes: Nodes, name: str) -> str:
 
 
 def _smaller(group: Class, size: int, nodes: Nodes, flannel: Flannel) -> tuple[Remediation, ...]:
-    """Say how sizes are made to fit."""
+    """Say how sizes are made to fit: that between nodes, or that of pods."""
     a, b = group.pairs[0]
     find = (
         f"for size in 1500 1450 1400 1350 1300 1250; do ssh {a} ping -M do -c 1 -W 1 "
