@@ -41,8 +41,16 @@ def weigh(
 def _unexplained(
     found: tuple[Diagnosis, ...], evidence: Evidence, parts: tuple[Explanation, ...]
 ) -> list[str]:
-    """Describe failed flows that no diagnosis accounts for: of one hop, or of none on their path."""
+    """Describe failed flows that no diagnosis accounts for: of one hop, or of none on their path.
+
+    A diagnosis accounts for what it cites, and for what crosses the hop that it names: a hop that
+    lets some flows pass may be broken one way, or for some sources only.
+    """
     cited = {i for d in found for f in _findings(d) for i in (*f.evidence, *f.flows)}
+    blamed = _priors(found)
+    cited |= {
+        o.flow.id for o in evidence.failed if any(b.covers(h) for b in blamed for h in o.hops)
+    }
     told = [
         f"Not explained: {len(part.flows)} probes stayed unanswered that all cross "
         f"{part.suspects[0].hop} ({part.flows[0]})"

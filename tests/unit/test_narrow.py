@@ -133,5 +133,17 @@ def test_failures_that_contradict_the_predicted_path_are_told() -> None:
     assert unexplained([symptom("CITED", "service:x/y", "l1", "l2")], [*passes, *lost]) == ()
 
 
+def test_a_hop_that_is_blamed_may_let_others_pass() -> None:
+    """One that is broken one way still explains what it loses; a warning about it explains nothing."""
+    flows = [seen("ok", FORWARD, None), seen("l1", FORWARD), seen("l2", FORWARD)]
+    assert unexplained([said("DROPPED", "forward:a")], flows) == ()
+    for other in (
+        said("DROPPED", "forward:b"),
+        said("SLOW", "forward:a", severity=Severity.WARN),
+        symptom("TIMEOUT", "forward:a"),
+    ):
+        assert len(unexplained([other], flows)) == 1
+
+
 def test_a_healthy_run_stays_as_it_is() -> None:
     assert narrow([], [seen("ok", FORWARD, None)]) == ()
