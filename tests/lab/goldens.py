@@ -6,10 +6,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from doctor.contract import Check
 from doctor.engine.registry import load
 from tests.golden.store import HEALTHY, Golden, Named, Stated, all_goldens, judge, of, pack, unpack
 from tests.lab import bringup
@@ -23,7 +22,7 @@ from tests.lab.places import PREFIX, places
 from tests.lab.shape import ARTICLE, SHAPES, Shape
 from tests.lab.shell import LabError
 
-__all__ = ["main", "settled_in", "wanted", "wrong"]
+__all__ = ["due", "keep", "main", "settled_in", "wanted", "wrong"]
 
 NGINX = "/etc/nginx/nginx.conf"
 HEAL_SECONDS = 180
@@ -85,7 +84,7 @@ def settled_in(lab: Lab, text: bytes) -> bytes:
 
 
 def _run(lab: Lab) -> tuple[bytes, list[str]]:
-    """Run the doctor; returns its bundle's JSON and the codes that it named."""
+    """Run the doctor; returns its bundle and the codes that it named."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "evidence.bundle"
         url = f"{lab.site_url}/"
@@ -94,28 +93,48 @@ def _run(lab: Lab) -> tuple[bytes, list[str]]:
             msg = f"exit {done.returncode} and no bundle: {done.stderr.strip()[-400:]}"
             raise LabError(msg)
         codes = [d["code"] for d in json.loads(done.stdout)["diagnoses"]]
-        return settled_in(lab, gzip.decompress(path.read_bytes())), codes
+        return path.read_bytes(), codes
 
 
-def _record(lab: Lab, name: str, checks: tuple[Check, ...]) -> str:
+def keep(
+    lab: Lab, name: str, bundle: bytes, codes: Sequence[str], names: dict[str, tuple[str, ...]]
+) -> str:
+    """Store a golden; returns what is wrong with it, in which case it is not stored.
+
+    Args:
+        lab: Where it was recorded.
+        name: What was put in.
+        bundle: What the run saved.
+        codes: Those of the run's diagnoses: its bundle has to say the same.
+        names: Per fault, the texts that its diagnosis has to have.
+    """
+    packed = pack(settled_in(lab, gzip.decompress(bundle)))
+    stated = judge(unpack(packed), load(), names)
+    if list(stated.codes) != list(codes):
+        return f"the run said {list(codes)}, and its bundle says {list(stated.codes)}"
+    if not (trouble := wrong(name, stated)):
+        Golden(lab.shape.name, name).write(stated, packed)
+    return trouble
+
+
+def due(shape: Shape) -> frozenset[str]:
+    """The goldens that a shape is to have and has not."""
+    return frozenset(n for n in wanted(shape) if not any(g.shape == shape.name for g in of(n)))
+
+
+def _record(lab: Lab, name: str) -> str:
     """Record one golden; returns what is wrong with it, in which case it is not stored."""
     faults = faults_of(name)
     names = {f.name: f.names(lab) for f in faults}
     try:
         for fault in faults:
             put_in(lab, fault)
-        text, codes = _run(lab)
+        bundle, codes = _run(lab)
     finally:
         for fault in reversed(faults):
             fault.heal(lab)
         lab.wait_healthy(HEAL_SECONDS)
-    packed = pack(text)
-    stated = judge(unpack(packed), checks, names)
-    if list(stated.codes) != codes:
-        return f"the run said {codes}, and its bundle says {list(stated.codes)}"
-    if not (trouble := wrong(name, stated)):
-        Golden(lab.shape.name, name).write(stated, packed)
-    return trouble
+    return keep(lab, name, bundle, codes, names)
 
 
 def _lab(prefix: str) -> Lab:
@@ -131,17 +150,17 @@ def _due(shape: Shape, options: argparse.Namespace) -> Iterator[str]:
     for name in options.only or wanted(shape):
         if not all(f.fits(shape) for f in faults_of(name)):
             _tell(f"{name}: does not fit the shape {shape.name}")
-        elif not options.missing or not any(g.shape == shape.name for g in of(name)):
+        elif not options.missing or name in due(shape):
             yield name
 
 
 def _record_all(options: argparse.Namespace) -> int:
     """Record what is due; returns how many went wrong."""
-    lab, checks, bad = _lab(options.prefix), load(), 0
+    lab, bad = _lab(options.prefix), 0
     for name in _due(lab.shape, options):
         began = time.monotonic()
         try:
-            trouble = _record(lab, name, checks)
+            trouble = _record(lab, name)
         except LabError as error:
             trouble = str(error)
             bringup.down(lab.places, _tell)

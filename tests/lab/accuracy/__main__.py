@@ -75,7 +75,7 @@ def _lab(shape: Shape, prefix: str) -> Lab:
 
 def _measure(shape: Shape, due: list[str], head: str, options: argparse.Namespace) -> Iterator[Row]:
     """Measure what is due in one shape."""
-    bench = Bench(_lab(shape, options.prefix), head, _tell)
+    bench = Bench(_lab(shape, options.prefix), head, _tell, record=options.record)
     for name in due:
         row = bench.measure(name, remedy=not options.no_remedy)
         said = "ok" if row.found or (not row.ranks and not row.false) else "MISSED"
@@ -128,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
     add("--everywhere", action="store_true", help="each fault in each shape that it fits")
     add("--pairs", action="store_true", help="also two faults at once")
     add("--no-remedy", action="store_true", help="do not run what is printed")
+    add("--record", action="store_true", help="store the goldens that are due on the way")
     add("--again", action="store_true", help="measure also what the journal has already")
     add("--report", action="store_true", help="only write the page from the journal")
     add("--commit", default="", help="whose results the page is about (default: this one's)")

@@ -1,7 +1,9 @@
 """Breaking the lab, asking the doctor, and running what it prints."""
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -10,6 +12,7 @@ from tests.lab import bringup
 from tests.lab.accuracy.row import HEALTHY, Row, extra, rank
 from tests.lab.faults import Fault, put_in
 from tests.lab.faults.pairs import faults_of
+from tests.lab.goldens import due, keep
 from tests.lab.lab import Lab
 from tests.lab.patient import Said, examine
 from tests.lab.remedy.run import heal_as_printed, leaving_nothing
@@ -32,9 +35,12 @@ def _timed(lab: Lab, *arguments: str) -> tuple[Said, float]:
 class Bench:
     """Measures in one lab, which it makes anew when it does not heal."""
 
-    def __init__(self, lab: Lab, commit: str, tell: Callable[[str], None]) -> None:
-        """Remember the lab, what is measured in it, and whom to tell."""
+    def __init__(
+        self, lab: Lab, commit: str, tell: Callable[[str], None], *, record: bool = False
+    ) -> None:
+        """Remember the lab, what is measured in it, whom to tell, and whether to store goldens."""
         self.lab = lab
+        self._record = record
         self._commit = commit
         self._tell = tell
 
@@ -63,7 +69,7 @@ class Bench:
         names = {f.name: f.names(self.lab) for f in faults}
         for fault in faults:
             put_in(self.lab, fault)
-        told, seconds = _timed(self.lab, "--url", f"{self.lab.site_url}/")
+        told, seconds = self._told(row.name, names)
         untold, seconds_untold = _timed(self.lab)
         row = msgspec.structs.replace(
             _judged(row, faults, names, (told, untold)),
@@ -81,6 +87,18 @@ class Bench:
             verified=tried.verified,
             said=tried.said[-_KEPT:],
         )
+
+    def _told(self, name: str, names: dict[str, tuple[str, ...]]) -> tuple[Said, float]:
+        """Ask with the URL; keep the evidence where a golden is due and the cause is named."""
+        url = ("--url", f"{self.lab.site_url}/")
+        if not self._record or name not in due(self.lab.shape):
+            return _timed(self.lab, *url)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "evidence.bundle"
+            told, seconds = _timed(self.lab, *url, "--save", str(path))
+            trouble = keep(self.lab, name, path.read_bytes(), told.codes, names)
+        self._tell(f"golden of {name}: {trouble or 'stored'}")
+        return told, seconds
 
     def _mend(self, faults: Sequence[Fault]) -> None:
         """Take all out and see that the lab is healthy; if it is not, make it anew."""
