@@ -150,6 +150,7 @@ def _fault(
         fits=has_workers,
         heal=_heal,
         warns=warns,
+        stands_in=True,
         **how,  # type: ignore[arg-type]
     )
 

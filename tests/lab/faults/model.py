@@ -82,6 +82,8 @@ class Fault:
         without_url: Whether it shows without anybody saying which address should work.
         fleeting: Whether a new pod on the node mends it: the doctor starts one, so that only one
             run sees it.
+        stands_in: Whether a stand-in does what a program would that the lab cannot have: nobody acts
+            on what the remedy changes, and whether it heals is not known.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Fault:
     warns: bool = False
     without_url: bool = True
     fleeting: bool = False
+    stands_in: bool = False
 
     def forbids(self, code: str) -> bool:
         """Whether a diagnosis with this code is a false one."""
