@@ -7,6 +7,8 @@ import msgspec
 
 from checks.common import and_list, ids, misled, security_group_rules
 from checks.dns.codes import VERIFY, dns_code
+from checks.dns.fences import fence
+from checks.firewalls import removal, written
 from doctor.contract import check
 from doctor.model.evidence import (
     Backend,
@@ -19,6 +21,7 @@ from doctor.model.evidence import (
     Nodes,
 )
 from doctor.model.failure import Failure
+from doctor.model.filtering import Met
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Role
 from doctor.model.flow import FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.hop import ANY, Hop, HopKind
@@ -75,6 +78,7 @@ class _World(NamedTuple):
     nets: list[str]
     address: str
     mesh: Mesh
+    nodes: Nodes
 
 
 class _Ask(NamedTuple):
@@ -163,6 +167,7 @@ def udp_and_tcp(
         nets,
         address,
         mesh or Mesh(),
+        nodes or Nodes(),
     )
     asks = list(_asks(world))
     service = _service_asks(world)
@@ -261,6 +266,7 @@ class _Place(NamedTuple):
     asks: list[_Ask]
     rules: tuple[tuple[str, FilterRule], ...] = ()
     confidence: Confidence = Confidence.LIKELY
+    fences: tuple[tuple[str, Met], ...] = ()
 
 
 def _what(asks: Iterable[_Ask]) -> str:
@@ -302,7 +308,32 @@ def _places(world: _World, asks: list[_Ask], lost: list[_Ask]) -> Iterator[_Plac
     if left and world.flannel.backend == "host-gw" and all(a.across for a in left):
         yield _between(asks, left)
     elif left:
-        yield _somewhere(asks, left)
+        yield _by_fences(world, asks, left) or _somewhere(asks, left)
+
+
+def _by_fences(world: _World, asks: list[_Ask], lost: list[_Ask]) -> _Place | None:
+    """Describe the rules of other filters than iptables' that drop all that is lost."""
+    fences: list[tuple[str, Met]] = []
+    for endpoint in dict.fromkeys(a.endpoint for a in lost):
+        mine = [a for a in lost if a.endpoint == endpoint]
+        queries = [o for a in mine for o in a.lost]
+        others = [a for a in asks if a.endpoint == endpoint and a.across]
+        passed = [o for a in others for o in a.asked if o not in a.lost and _came_back(o)]
+        passed += [
+            o
+            for o in world.flows.of(Purpose.DNS_CONTROL, address=endpoint.address)
+            if o.ok and o.flow.vantage in {a.vantage for a in others}
+        ]
+        found = fence(world.networks, world.nodes, endpoint, queries, passed)
+        if not found:
+            return None
+        fences += [(endpoint.node, m) for m in found]
+    names = sorted({n for n, _ in fences})
+    where = f"on node{'s' if len(names) > 1 else ''} {and_list(names)}"
+    table = fences[0][1].table
+    words = f"{where} in table {table.family} {table.name} by {written(fences[0][1])}"
+    hop = Hop(HopKind.FORWARD, ",".join(names), _what(lost))
+    return _Place(hop, words, lost, (), Confidence.CERTAIN, tuple(fences))
 
 
 def _by_rules(world: _World, guilty: dict[str, list[_Ask]]) -> _Place:
@@ -368,10 +399,12 @@ def _filter(world: _World, code: Code, place: _Place, service: list[Observation]
     to = and_list(a.endpoint.node or a.endpoint.address for a in place.asks)
     alive = [a for a in place.asks if a.control]
     other = f"TCP {world.dns.control_port}" if alive else "the other protocol"
+    partly = {a.endpoint for a in place.asks} < set(world.backend.ready)
+    rest = "; the other replicas do, so only some lookups fail" if partly else ""
     return Finding(
         code=code,
         title=f"{words} port {port} {verb} dropped {place.words}: {vantages} get no answer from "
-        f"CoreDNS on {to}, though {other} of the same pods answers",
+        f"CoreDNS on {to}, though {other} of the same pods answers{rest}",
         hop=place.hop,
         evidence=ids(flows) + _proofs(world, place),
         confidence=place.confidence,
@@ -389,7 +422,8 @@ def _proofs(world: _World, place: _Place) -> tuple[str, ...]:
         for o in world.flows.of(Purpose.DNS_CONTROL)
         if o.ok and (o.flow.vantage, o.flow.address) in asked
     )
-    read = (world.networks.of(n) for n in dict.fromkeys(n for n, _ in place.rules))
+    named = dict.fromkeys(n for n, _ in (*place.rules, *place.fences))
+    read = (world.networks.of(n) for n in named)
     return controls + tuple(r.evidence for r in read if r)
 
 
@@ -408,7 +442,10 @@ def _vantages(vantages: Iterable[Vantage]) -> str:
 def _open(world: _World, place: _Place, what: str) -> tuple[Remediation, ...]:
     """Say how to let the queries pass."""
     names, _, port = what.partition("/")
-    if place.rules:
+    if place.fences:
+        title = "Remove the rule, and from whatever would write it again"
+        commands = [removal(world.flannel.enter(n), m) for n, m in place.fences]
+    elif place.rules:
         title = "Remove the rule, and from whatever would write it again"
         commands = [
             f"{world.flannel.enter(n)} iptables "

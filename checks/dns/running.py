@@ -3,10 +3,19 @@
 from collections.abc import Iterable, Iterator
 
 from checks.common import and_list
+from checks.dns.api import Around, cut_off
 from checks.dns.codes import VERIFY, dns_code
-from checks.dns.words import SAID, by_words, by_words_of_config
+from checks.dns.words import DNS_API_UNREACHABLE, SAID, by_words, by_words_of_config
 from doctor.contract import check
-from doctor.model.evidence import Backend, DnsService, Logs, Nodes
+from doctor.model.evidence import (
+    Backend,
+    DnsService,
+    Flannel,
+    Logs,
+    NodeNetworks,
+    Nodes,
+    ServiceIpFlows,
+)
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Node, Pod, Taint
@@ -56,7 +65,12 @@ DNS_NOT_READY = dns_code("DNS_NOT_READY", "No replica of the DNS server is ready
     ),
 )
 def running(
-    dns: DnsService, nodes: Nodes | None = None, logs: Logs | None = None
+    dns: DnsService,
+    nodes: Nodes | None = None,
+    logs: Logs | None = None,
+    flows: ServiceIpFlows | None = None,
+    networks: NodeNetworks | None = None,
+    flannel: Flannel | None = None,
 ) -> Iterator[Finding]:
     """CoreDNS runs, and its Service leads to it.
 
@@ -70,11 +84,13 @@ def running(
     What proves it:
         No endpoint is ready, and the objects say why: no replica wanted, no pod selected, no node
         without a taint that the pods do not tolerate, or pods that are not ready, with the
-        kubelet's reason. A Service that lacks a port passes nothing to it.
+        kubelet's reason. A Service that lacks a port passes nothing to it. Of CoreDNS that waits for
+        the API server: pods beside it do not reach that either, while their node does, and a rule.
 
     Look-alikes:
-        One replica of several that is not ready costs nothing: no finding. Pods that are not ready
-        because their node, its flannel or its kube-proxy is broken are explained by that.
+        One replica of several that is not ready costs nothing: no finding, unless it waits for an
+        API server that its node's pods do not reach. Pods that are not ready because their node, its
+        flannel or its kube-proxy is broken are explained by that.
 
     Remediation:
         Scale the Deployment up, restore the selector, or mend what its pods crash on.
@@ -82,6 +98,7 @@ def running(
     Sources:
         Kubernetes documentation, "Debugging DNS Resolution" and "Debug Services".
     """
+    around = Around(logs, nodes, flows, networks, flannel)
     if dns.absent or any(g.essential for g in dns.gaps):
         return
     backend = dns.backend
@@ -90,11 +107,11 @@ def running(
         return
     yield from _ports(backend)
     if not backend.ready and (backend.endpoints or backend.service.spec.selector):
-        yield _no_endpoint(backend, nodes.items if nodes else (), logs)
+        yield _no_endpoint(backend, around)
     elif killed := _killed(backend):
         yield _out_of_memory(backend, killed, Severity.WARN)
     else:
-        yield from _some_fail(backend, logs)
+        yield from _some_fail(backend, around)
 
 
 def _finding(code: Code, key: str, title: str, more: tuple[str, ...], mend: Remediation) -> Finding:
@@ -248,15 +265,21 @@ def _out_of_memory(backend: Backend, killed: list[Pod], severity: Severity) -> F
     )
 
 
-def _some_fail(backend: Backend, logs: Logs | None) -> Iterator[Finding]:
-    """Say why some replicas crash, where their configuration is at fault: the next will, too."""
+def _some_fail(backend: Backend, around: Around) -> Iterator[Finding]:
+    """Say why some replicas crash, where their configuration is at fault: the next will, too.
+
+    And which of them do not start for a way that none of their node's pods has.
+    """
+    if not backend.ready:
+        return
     crashing = tuple(p for p in backend.pods if p.crashing)
-    found = by_words_of_config(backend, crashing, logs) if backend.ready and crashing else None
+    found = by_words_of_config(backend, crashing, around.logs) if crashing else None
+    found = found or cut_off(backend, around)
     if found:
         yield found
 
 
-def _no_endpoint(backend: Backend, nodes: Iterable[Node], logs: Logs | None) -> Finding:
+def _no_endpoint(backend: Backend, around: Around) -> Finding:
     """Say why the DNS Service has no ready endpoint."""
     asleep = [w for w in backend.workloads if w.spec.replicas == 0]
     # pods that are still there are on their way out
@@ -268,13 +291,14 @@ def _no_endpoint(backend: Backend, nodes: Iterable[Node], logs: Logs | None) -> 
         return _finding(DNS_SCALED_TO_ZERO, backend.key, title, (f"api:deployments/{key}",), mend)
     if not backend.pods and not backend.workloads:
         return _no_match(backend)
-    if found := _unschedulable(backend, nodes):
+    if found := _unschedulable(backend, around.nodes.items if around.nodes else ()):
         return found
     if killed := _killed(backend):
         return _out_of_memory(backend, killed, Severity.FAIL)
-    if found := by_words(backend, tuple(p for p in backend.pods if not p.ready), logs):
-        return found
-    return _not_ready(backend)
+    said = by_words(backend, tuple(p for p in backend.pods if not p.ready), around.logs)
+    if said is None or said.code is DNS_API_UNREACHABLE:
+        said = cut_off(backend, around) or said
+    return said or _not_ready(backend)
 
 
 def _no_match(backend: Backend) -> Finding:

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from checks.firewalls import removal
 from checks.overlay.codes import VERIFY
 from checks.overlay.published import published, vtep
 from checks.overlay.world import World, starts_on
 from doctor.model.filtering import Met, Packet, dropped
 from doctor.model.finding import Remediation, Risk
 from doctor.model.flow import Observation, VantageKind
-from doctor.model.netfilter import Action, Origin
 
-__all__ = ["ARRIVING", "LEAVING", "forward_rules", "outer_rule", "remove", "written"]
+__all__ = ["ARRIVING", "LEAVING", "forward_rules", "outer_rule", "remove"]
 
 ARRIVING = ("prerouting", "input")
 LEAVING = ("output", "postrouting")
@@ -70,36 +70,11 @@ def outer_rule(world: World, at: str, to: str, hooks: Iterable[str]) -> Met | No
     return next((m for m in hits if m and m.certain), None)
 
 
-def written(met: Met) -> str:
-    """Write a rule or policy as it is printed."""
-    if met.rule:
-        return met.rule.text
-    if met.table.origin is Origin.NFT:
-        return f"the policy of {met.table.family} {met.table.name} {met.chain}"
-    return f"-P {met.chain} {met.action.value.upper()}"
-
-
 def remove(world: World, name: str, met: Met) -> Remediation:
     """Say how to take a rule out of a node's filter."""
-    enter, table = world.flannel.enter(name), met.table
-    if table.origin is Origin.NFT:
-        place = f"{table.family} {table.name} {met.chain}"
-        command = (
-            f"nft delete rule {place} handle {met.rule.handle}"
-            if met.rule
-            else f"nft chain {place} '{{ policy accept ; }}'"
-        )
-    else:
-        tool = "iptables-legacy" if table.origin is Origin.IPTABLES_LEGACY else "iptables"
-        tool += "" if table.name == "filter" else f" -t {table.name}"
-        command = (
-            f"{tool} -D{met.rule.text.removeprefix('-A')}"
-            if met.rule
-            else f"{tool} -P {met.chain} {Action.ACCEPT.value.upper()}"
-        )
     return Remediation(
         title=f"Remove the rule on {name}, and from whatever would write it again",
-        commands=(f"{enter} {command}",),
+        commands=(removal(world.flannel.enter(name), met),),
         risk=Risk.SAFE,
         verify=VERIFY,
     )

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator
 
 from checks.common import and_list, ids
+from checks.firewalls import written
 from checks.overlay.codes import (
     OVERLAY_FORWARD_DROPPED,
     OVERLAY_FORWARD_REJECTED,
     OVERLAY_IP_FORWARD_OFF,
     VERIFY,
 )
-from checks.overlay.filters import forward_rules, remove, written
+from checks.overlay.filters import forward_rules, remove
 from checks.overlay.world import (
     Fault,
     World,

@@ -77,7 +77,7 @@ LOOKALIKES: Final[dict[str, Alike]] = {
     ),
     "L5": Alike(
         seen="Answers are missing only now and then.",
-        members=("bridge-nf-call-off", "hairpin-off"),
+        members=("bridge-nf-call-off", "hairpin-off", "dns-one-replica-bad-node"),
     ),
     "L6": Alike(
         seen="Traffic goes to an address that no pod has any more.",
