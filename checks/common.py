@@ -5,8 +5,10 @@ from ipaddress import IPv4Network, ip_network
 
 from doctor.model.evidence import Nodes
 from doctor.model.failure import Failure
+from doctor.model.filtering import Met
 from doctor.model.flow import Observation
 from doctor.model.hop import ANY, Hop, HopKind
+from doctor.model.netfilter import Action, Origin
 
 __all__ = [
     "and_list",
@@ -14,9 +16,11 @@ __all__ = [
     "misled",
     "network_of",
     "node_hops",
+    "removal",
     "security_group_rules",
     "told",
     "told_instead",
+    "written",
 ]
 
 
@@ -108,3 +112,32 @@ def told_instead(seen: Iterable[Observation]) -> str:
     """Write what others told in place of an answer in brackets; empty where nobody did."""
     words = sorted({told(o) for o in seen} - {""})
     return f" ({'; '.join(words)})" if words else ""
+
+
+def written(met: Met) -> str:
+    """Write a rule or policy as it is printed."""
+    if met.rule:
+        return met.rule.text
+    if met.table.origin is Origin.NFT:
+        return f"the policy of {met.table.family} {met.table.name} {met.chain}"
+    return f"-P {met.chain} {met.action.value.upper()}"
+
+
+def removal(enter: str, met: Met) -> str:
+    """Write the command that takes a rule out, or has a policy accept.
+
+    Args:
+        enter: The start of a command that runs in the node's network.
+        met: The rule or policy.
+    """
+    table = met.table
+    if table.origin is Origin.NFT:
+        place = f"{table.family} {table.name} {met.chain}"
+        if met.rule:
+            return f"{enter} nft delete rule {place} handle {met.rule.handle}"
+        return f"{enter} nft chain {place} '{{ policy accept ; }}'"
+    tool = "iptables-legacy" if table.origin is Origin.IPTABLES_LEGACY else "iptables"
+    tool += "" if table.name == "filter" else f" -t {table.name}"
+    if met.rule:
+        return f"{enter} {tool} -D{met.rule.text.removeprefix('-A')}"
+    return f"{enter} {tool} -P {met.chain} {Action.ACCEPT.value.upper()}"

@@ -1,6 +1,7 @@
 """Checks of the cluster's DNS: that it runs, that it answers from everywhere, and each time."""
 
 from checks.dns.answers import udp_and_tcp
+from checks.dns.host_network import host_network
 from checks.dns.lately import unhindered
 from checks.dns.policy import policies
 from checks.dns.resolver import pod_resolver, search
@@ -10,4 +11,14 @@ from checks.dns.upstream import upstreams
 
 __all__ = ["CHECKS"]
 
-CHECKS = (running, udp_and_tcp, steady, pod_resolver, upstreams, search, policies, unhindered)
+CHECKS = (
+    running,
+    udp_and_tcp,
+    steady,
+    pod_resolver,
+    upstreams,
+    search,
+    policies,
+    host_network,
+    unhindered,
+)

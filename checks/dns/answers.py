@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from checks.common import and_list, ids, misled, security_group_rules
+from checks.common import and_list, ids, misled, removal, security_group_rules, written
 from checks.dns.codes import VERIFY, dns_code
 from checks.dns.fences import fence
-from checks.firewalls import removal, written
 from doctor.contract import check
 from doctor.model.evidence import (
     Backend,

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from checks.common import and_list, ids
+from checks.common import and_list, ids, removal, written
 from checks.dns.codes import VERIFY
 from checks.dns.words import DNS_API_UNREACHABLE
-from checks.firewalls import removal, written
 from doctor.model.evidence import Backend, Flannel, Logs, NodeNetworks, Nodes, ServiceIpFlows
 from doctor.model.filtering import Met, Packet, dropped
 from doctor.model.finding import Confidence, Finding, Remediation, Risk, Severity

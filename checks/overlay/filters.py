@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from checks.firewalls import removal
+from checks.common import removal
 from checks.overlay.codes import VERIFY
 from checks.overlay.published import published, vtep
 from checks.overlay.world import World, starts_on

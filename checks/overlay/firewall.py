@@ -1,6 +1,6 @@
 """Rules on a node that drop what carries pods' packets between nodes."""
 
-from checks.firewalls import written
+from checks.common import written
 from checks.overlay.codes import OVERLAY_HOST_FIREWALL, VERIFY
 from checks.overlay.filters import ARRIVING, LEAVING, outer_rule, remove
 from checks.overlay.world import Fault, World

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from checks.common import and_list, ids
-from checks.firewalls import written
+from checks.common import and_list, ids, written
 from checks.overlay.codes import (
     OVERLAY_FORWARD_DROPPED,
     OVERLAY_FORWARD_REJECTED,

@@ -74,7 +74,7 @@ def crashing(backend: Backend, pods: tuple[Pod, ...], egress: EgressFlows | None
         hop=Hop(HopKind.SERVICE, backend.key),
         evidence=(*pod_ids(backend, pods), *failed),
         flows=failed,
-        consequence_of=(*_dependencies(pods), *_places(pods, HopKind.NODE, HopKind.POD_NETWORK)),
+        consequence_of=_behind(pods),
         remediation=(look(backend, pods, "Read why the pods end, and mend that"),),
         falsifier=f"a pod of {backend.key} runs on and becomes ready",
     )
@@ -101,7 +101,7 @@ def not_ready(
         evidence=(*pod_ids(backend, pods), *ids(asked), *(() if silent else failed)),
         confidence=confidence,
         flows=failed,
-        consequence_of=(*_dependencies(pods), *_places(pods, HopKind.NODE, HopKind.POD_NETWORK)),
+        consequence_of=_behind(pods),
         remediation=(look(backend, pods, "Read why the application is not ready, and mend that"),),
         falsifier=f"a pod of {backend.key} answers its readiness probe and becomes Ready",
     )
@@ -165,6 +165,15 @@ def _failed_ways(pods: tuple[Pod, ...], egress: EgressFlows | None) -> tuple[str
     asked = egress.of(Purpose.EGRESS, Purpose.EGRESS_NAME, vantage=VantageKind.POD)
     return ids(
         o for o in asked if o.failure and o.flow.subject in targets and o.flow.vantage.node in nodes
+    )
+
+
+def _behind(pods: tuple[Pod, ...]) -> tuple[Hop, ...]:
+    """List what keeps pods from running well: what they depend on, themselves, and where they are."""
+    return (
+        *_dependencies(pods),
+        *(Hop(HopKind.POD, p.key) for p in pods),
+        *_places(pods, HopKind.NODE, HopKind.POD_NETWORK),
     )
 
 

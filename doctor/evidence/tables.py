@@ -12,6 +12,7 @@ from doctor.evidence import logs, measurements, node_facts, proxying, states
 from doctor.evidence.certificates import webhook_certificates, webhook_flows
 from doctor.evidence.counters import counters
 from doctor.evidence.finders import config_keys
+from doctor.evidence.host_pods import host_pods
 from doctor.evidence.measurements import Measurements
 from doctor.evidence.pings import pings
 from doctor.evidence.resolving import network_policies, resolvers, upstreams
@@ -145,6 +146,10 @@ TABLES: dict[type[Evidence], Table] = {
         lambda t: resolvers(t.world, t.measured.of(Purpose.POD_RESOLVER)),
         (*_PROBING, *_DNS, Wave.DNS),
         (Purpose.POD_RESOLVER,),
+    ),
+    model.HostPods: Table(
+        lambda t: host_pods(t.world, t.get(model.DnsService).domain),
+        (*_DNS, "deployments", "statefulsets"),
     ),
     model.NetworkPolicies: Table(lambda t: network_policies(t.world), ("networkpolicies", "pods")),
     model.KubeProxy: Table(

@@ -46,6 +46,8 @@ __all__ = [
     "EndpointAddress",
     "Evidence",
     "Flannel",
+    "HostPod",
+    "HostPods",
     "IngressController",
     "IngressFlows",
     "Ingresses",
@@ -488,6 +490,32 @@ class Resolvers(Measured, frozen=True, kw_only=True):
 
     items: tuple[NodeResolver, ...] = ()
     events: tuple[Event, ...] = ()
+
+
+class HostPod(msgspec.Struct, frozen=True):
+    """A failing pod on its node's own network, which asks the node's resolvers.
+
+    Args:
+        pod: The pod.
+        names: ``host:port`` of Services that its environment names.
+        workload: What it was made by: ``deployment/web``; empty where nothing made it.
+    """
+
+    pod: Pod
+    names: tuple[str, ...]
+    workload: str = ""
+
+
+class HostPods(Evidence, frozen=True, kw_only=True):
+    """Failing pods on their nodes' own network that name Services, and are not told whom to ask.
+
+    Args:
+        items: The pods: with the policy ClusterFirst, which means the node's resolvers there.
+        server: The address of the cluster's DNS Service; empty where there is none.
+    """
+
+    items: tuple[HostPod, ...] = ()
+    server: str = ""
 
 
 class PolicyEngine(msgspec.Struct, frozen=True):
