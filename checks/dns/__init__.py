@@ -7,6 +7,7 @@ from checks.dns.policy import policies
 from checks.dns.resolver import pod_resolver, search
 from checks.dns.running import running
 from checks.dns.steady import steady
+from checks.dns.tracked import tracked
 from checks.dns.upstream import upstreams
 
 __all__ = ["CHECKS"]
@@ -20,5 +21,6 @@ CHECKS = (
     search,
     policies,
     host_network,
+    tracked,
     unhindered,
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from checks.common import and_list
 from checks.dns.codes import VERIFY, dns_code
 from doctor.contract import check
-from doctor.model.evidence import Backends, HostPod, HostPods, Resolvers, TargetFlows
+from doctor.model.evidence import HostPod, HostPods, Resolvers
 from doctor.model.finding import Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.hop import Hop, HopKind
 
@@ -24,12 +24,7 @@ _POLICY = "ClusterFirstWithHostNet"
     codes=(DNS_HOST_NETWORK_POLICY,),
     essential=False,
 )
-def host_network(
-    table: HostPods,
-    resolvers: Resolvers | None = None,
-    backends: Backends | None = None,
-    targets: TargetFlows | None = None,
-) -> Iterator[Finding]:
+def host_network(table: HostPods, resolvers: Resolvers | None = None) -> Iterator[Finding]:
     """Failing pods on their nodes' own network can look up the Services that they name.
 
     What it looks at:
@@ -63,10 +58,8 @@ def host_network(
         if own is None or table.server not in own.nameservers:
             made = item.workload or f"pod/{item.pod.name}"
             groups.setdefault((item.pod.namespace, made), []).append(item)
-    site = {p.key for b in backends.items for p in b.pods} if backends else set()
-    given = bool(targets and targets.urls and not targets.derived and site)
     for (namespace, made), items in groups.items():
-        aside = given and not any(i.pod.key in site for i in items)
+        aside = bool(table.site) and not any(i.pod.key in table.site for i in items)
         read = all(i.pod.node in known and known[i.pod.node].own for i in items)
         yield _finding(namespace, made, items, aside=aside, read=read)
 

@@ -47,6 +47,11 @@ _WORDS = (
 )
 
 
+_LIMIT = "s|max_concurrent [0-9]*|max_concurrent 1000|"
+_TCP = r"s|^\( *\)forward [^{]*{|&\n\1    force_tcp|;s|^\( *\)forward [^{]*$|& {\n\1    force_tcp\n\1}|"
+"""What sed is told: another directive in the block of ``forward``, or a block of its own."""
+
+
 @check(
     id="dns.unhindered",
     title="CoreDNS lately got every query through to its upstream resolver",
@@ -67,13 +72,15 @@ def unhindered(dns: DnsService, logs: Logs) -> Iterator[Finding]:
 
     Look-alikes:
         A resolver that does not answer makes CoreDNS say "i/o timeout": another check asks it. Old
-        words tell nothing of now, and are not read.
+        words tell nothing of now, and are not read. CoreDNS from 1.11.2 on says nothing of answers
+        that are too long: it has clients ask again over TCP, where they are fine.
 
     Remediation:
         Raise max_concurrent; ask the resolver over TCP.
 
     Sources:
-        CoreDNS documentation, "forward" and "errors"; coredns issues 4343 and 5998.
+        CoreDNS documentation, "forward" and "errors"; coredns issues 4343 and 5998, and its
+        pull request 6277.
     """
     backend = dns.backend
     for said in _WORDS if backend else ():
@@ -89,11 +96,8 @@ def _finding(said: _Said, key: str, pod: str, line: tuple[str, str]) -> Finding:
     text, evidence = line
     namespace = key.partition("/")[0]
     get = f"kubectl -n {namespace} get configmap coredns -o yaml"
-    mend = (
-        f"{get} | sed 's|max_concurrent [0-9]*|max_concurrent 1000|' | kubectl replace -f -"
-        if said.code is DNS_FORWARD_LIMIT
-        else f"kubectl -n {namespace} edit configmap coredns"
-    )
+    change = _LIMIT if said.code is DNS_FORWARD_LIMIT else _TCP
+    mend = f"{get} | sed '{change}' | kubectl replace -f -"
     return Finding(
         code=said.code,
         title=f"CoreDNS {said.meaning} ({pod}): {text[:200].rstrip('.')}",

@@ -32,6 +32,7 @@ from doctor.collect.logs import read_logs
 from doctor.collect.node_facts import most_bytes, read_by_kube_proxy, read_node
 from doctor.collect.probe_pods import ProbePodSet, Wish, use_probe_pods
 from doctor.collect.reading import read_api
+from doctor.collect.requeried import look_again, queried
 from doctor.collect.shells import LocalShell, PodShell, Shell, SshShell
 from doctor.collect.stations import measure, node_shells, pod_shells, unseen
 from doctor.collect.visit import Places, visit
@@ -200,15 +201,15 @@ def _probe(run: _Run) -> None:
     denied = _denied(run, found)
     entered: dict[str, Shell] = {n: s for n, s in found.items() if n not in denied.nodes}
     with ThreadPoolExecutor(_WORKERS) as pool:
-        most = most_bytes(len(entered))
-        reading = [pool.submit(read_node, s, most) for s in entered.values()]
+        most, server = most_bytes(len(entered)), queried(world)
+        reading = [pool.submit(read_node, s, most, server) for s in entered.values()]
 
         def measure_with(started: ProbePodSet) -> None:
             pods = pod_shells(run.api, started)
             hosts = pod_shells(run.api, started, host=True)
             run.records.extend(started.records)
             run.records.extend(r.result() for r in reading)
-            run.records.extend(pool.map(lambda s: read_node(s, most), hosts.values()))
+            run.records.extend(pool.map(lambda s: read_node(s, most, server), hosts.values()))
             everywhere = {**entered, **hosts}
             bare = [p for p in _kube_proxies(run, world) if p.node not in everywhere]
             run.records.extend(pool.map(lambda p: _rules(run.api, p, most), bare))
@@ -280,6 +281,7 @@ def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
     later = msgspec.structs.replace(stage, tables=run.tables())
     seen += _measure(run, shells, (*plan_egress(stage, seen), *plan_resolvers(later)))
     _measure(run, shells, plan_deciding(seen, run.tables(), stage.vantages))
+    run.records.extend(look_again(entered, run.tables()))
     if overlay(run.world()):
         run.records.extend(count(entered, rounds(stage, seen)))
 

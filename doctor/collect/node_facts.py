@@ -36,7 +36,7 @@ def most_bytes(nodes: int) -> int:
     return max(_LEAST, min(_MOST, _ALL_NODES // (READINGS_IN_ALL * max(nodes, 1))))
 
 
-def read_node(shell: Shell, most: int = _MOST) -> NodeRecord:
+def read_node(shell: Shell, most: int = _MOST, server: str = "") -> NodeRecord:
     """Read what matters inside a node, in one exec.
 
     Nothing that is read holds secrets but CNI's files, of which only what is known to be none is
@@ -45,12 +45,13 @@ def read_node(shell: Shell, most: int = _MOST) -> NodeRecord:
     Args:
         shell: Where the script runs: a container on the node's own network.
         most: How many bytes one reading may print, of iptables one table.
+        server: The address of the DNS Service, to see what is tracked of queries to it.
 
     Returns:
         Its outputs; with a reason if the script did not come to its end.
     """
     mark = f"@@{secrets.token_hex(8)}"
-    answer = shell.run(node_script(mark, most), _EXEC_SECONDS)
+    answer = shell.run(node_script(mark, most, server), _EXEC_SECONDS)
     outputs = read_outputs(answer.stdout, mark, most)
     return NodeRecord(
         node=shell.vantage.node,

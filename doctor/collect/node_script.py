@@ -9,6 +9,7 @@ to it stays a zombie for as long as the pod runs. So whatever is started is wait
 """
 
 from doctor.bundle.schema import CommandOutput
+from doctor.model.resolver import is_ipv4
 
 __all__ = ["CNI_FILE", "READINGS_IN_ALL", "node_script", "read_outputs"]
 
@@ -20,6 +21,8 @@ _ALL_SECONDS = 12
 _UNKNOWN = -1
 _LONGEST_COMPLAINT = 300
 _KEPT_OF_CUT = 4096
+_MOST_TRACKED = 65536
+"""A kernel that tracks more connections is not asked for all of them: that takes it a while."""
 
 _SCRIPT = r"""
 limit() {
@@ -80,6 +83,28 @@ nft_tables() {
     [ "$count" -le 16 ] && r "nft $family $name" MOST nft -json list table "$family" "$name"
   done
 }
+queries() {
+  [ -n "SERVER" ] && [ -r /proc/net/nf_conntrack ] && r dns-queries 16384 sh -c '
+    many=$(cat /proc/sys/net/netfilter/nf_conntrack_count) || exit
+    if [ "$many" -gt BUSY ]; then
+      echo "$many connections are too many to look through" >&2
+      exit 3
+    fi
+    read -r now _ </proc/uptime
+    echo "at $now"
+    awk "$0" /proc/net/nf_conntrack' '
+    $3 == "udp" && / dst=SERVER .* dport=53 / {
+      split("", of)
+      split("", seen)
+      for (i = 6; i <= NF; i++) {
+        split($i, pair, "=")
+        of[pair[1], ++seen[pair[1]]] = pair[2]
+      }
+      to = of["src", 2]
+      if (of["dst", 1] == "SERVER" && of["dport", 1] == 53 && ++shown[to] <= 8)
+        print of["src", 1], of["sport", 1], to, $5
+    }'
+}
 main() {
   exec 4>&1
   export LC_ALL=C
@@ -135,21 +160,30 @@ main() {
   fi
   cut=whole
   nft_tables
+  queries
   limit=''
   r kube-proxy-healthz 4096 ask 10256 /healthz
   r kube-proxy-mode 4096 ask 10249 /proxyMode
 }
-main | head -c $((MOST * READINGS_IN_ALL))
+later() {
+  exec 4>&1
+  up
+  began=$now limit='limit READING_SECONDS' cut=whole
+  queries
+}
+BEGIN | head -c $((MOST * READINGS_IN_ALL))
 """
 
 
-def node_script(mark: str, most: int) -> str:
+def node_script(mark: str, most: int, server: str = "", *, later: bool = False) -> str:
     """Write the script.
 
     Args:
         mark: What frames begin with; nothing that is read may guess it.
         most: How many bytes one reading may print, of iptables one table; all together may print
             READINGS_IN_ALL times as many.
+        server: The address of the DNS Service; what is tracked of queries to it is read, too.
+        later: Whether nothing but that is wanted, once more.
     """
     words = {
         "MARK": mark,
@@ -158,6 +192,9 @@ def node_script(mark: str, most: int) -> str:
         "READING_SECONDS": str(_READING_SECONDS),
         "READINGS_IN_ALL": str(READINGS_IN_ALL),
         "ALL_SECONDS": str(_ALL_SECONDS),
+        "SERVER": server if is_ipv4(server) else "",
+        "BUSY": str(_MOST_TRACKED),
+        "BEGIN": "later" if later else "main",
     }
     # the script travels in a URL
     text = "\n".join(line.lstrip() for line in _SCRIPT.split("\n") if line.strip())

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from doctor.evidence.finders import coredns_service
+from doctor.evidence.states import backends
 from doctor.evidence.world import World, matches
 from doctor.model.evidence import HostPod, HostPods
 from doctor.model.kube import Pod
@@ -21,7 +22,11 @@ def host_pods(world: World, domain: str) -> HostPods:
         domain: The cluster domain.
     """
     service = coredns_service(world)
+    site = backends(world).items if world.bundle.question.urls and world.asked("ingresses") else ()
     return HostPods(
+        gaps=world.gaps("pods", "services"),
+        absent=world.nodeless,
+        site=tuple(sorted({p.key for b in site for p in b.pods})),
         server=service.spec.cluster_ip if service else "",
         items=tuple(
             HostPod(pod, names, _workload(world, pod))

@@ -11,7 +11,7 @@ from doctor.evidence.world import World
 from doctor.model.evidence import NodeNetworks
 from doctor.model.netfilter import Origin, RuleTable, ServiceEntry
 from doctor.model.node import NodeNetwork, Route, SubnetEnv, Unread
-from doctor.model.node_state import Cni, CniConf, Conntrack, ProxyHealth
+from doctor.model.node_state import Cni, CniConf, Conntrack, ProxyHealth, TrackedQueries
 from doctor.model.verdict import Gap
 from doctor.parse.bridge_fdb import parse_fdb
 from doctor.parse.conntrack_stat import parse_conntrack_proc, parse_conntrack_tool
@@ -29,8 +29,12 @@ from doctor.parse.proc_sockets import parse_sockets
 from doctor.parse.proxy_health import parse_proxy_health
 from doctor.parse.subnet_env import parse_subnet_env
 from doctor.parse.sysctl import parse_sysctls
+from doctor.parse.tracked_queries import parse_tracked_queries
 
-__all__ = ["node_network", "node_networks"]
+__all__ = ["QUERIES", "QUERIES_LATER", "node_network", "node_networks"]
+
+QUERIES = "dns-queries"
+QUERIES_LATER = f"{QUERIES} later"
 
 T = TypeVar("T")
 
@@ -121,6 +125,8 @@ class _Reader:
             cni=self._cni(),
             proxy=proxy,
             sockets=self._parse("sockets", "sockets", parse_sockets),
+            queries=self._queries(QUERIES),
+            queries_later=self._queries(QUERIES_LATER),
             unread=tuple(dict.fromkeys(self._unread)),
         )
 
@@ -212,6 +218,12 @@ class _Reader:
         if "conntrack" in self._out or "conntrack-tool" not in self._out:
             return self._parse("conntrack", "conntrack", parse_conntrack_proc)
         return self._parse("conntrack", "conntrack-tool", parse_conntrack_tool)
+
+    def _queries(self, name: str) -> TrackedQueries | None:
+        """Read what is remembered of queries; a kernel that does not show it is not asked."""
+        if name not in self._out:
+            return None
+        return self._parse("connection tracking's table", name, parse_tracked_queries)
 
     def _cni(self) -> Cni:
         """Read what is visible of CNI's files: that nothing is, is no gap."""

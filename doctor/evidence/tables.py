@@ -15,6 +15,7 @@ from doctor.evidence.finders import config_keys
 from doctor.evidence.host_pods import host_pods
 from doctor.evidence.measurements import Measurements
 from doctor.evidence.pings import pings
+from doctor.evidence.requeried import stale_queries
 from doctor.evidence.resolving import network_policies, resolvers, upstreams
 from doctor.evidence.world import World
 from doctor.model import evidence as model
@@ -147,9 +148,13 @@ TABLES: dict[type[Evidence], Table] = {
         (*_PROBING, *_DNS, Wave.DNS),
         (Purpose.POD_RESOLVER,),
     ),
+    model.StaleQueries: Table(
+        lambda t: stale_queries(t.world, t.get(model.NodeNetworks)),
+        (*_FLANNEL, *_DNS, Wave.NODE),
+    ),
     model.HostPods: Table(
         lambda t: host_pods(t.world, t.get(model.DnsService).domain),
-        (*_DNS, "deployments", "statefulsets"),
+        _DNS,
     ),
     model.NetworkPolicies: Table(lambda t: network_policies(t.world), ("networkpolicies", "pods")),
     model.KubeProxy: Table(

@@ -68,6 +68,8 @@ __all__ = [
     "Proxy",
     "Resolvers",
     "ServiceIpFlows",
+    "StaleQueries",
+    "StaleQuery",
     "StuckPod",
     "TargetFlows",
     "Upstream",
@@ -464,6 +466,44 @@ class Upstreams(Measured, frozen=True, kw_only=True):
         return upstream.address == self.service or upstream.address.startswith("127.")
 
 
+class StaleQuery(msgspec.Struct, frozen=True):
+    """Queries to the DNS Service that a node leads to an address which is nobody's.
+
+    Args:
+        node: The node.
+        client: Who asks: an address.
+        pod: The pod that has it; empty where it is a node's.
+        port: The port that the client asks from.
+        replier: Where the queries go: no pod has this address any more.
+        seconds: How long the entry would live on without a further query.
+        kept: Whether a query came between two looks at it: then whoever asks still does, in vain.
+        evidence: Id of the record.
+    """
+
+    node: str
+    client: str
+    port: int
+    replier: str
+    seconds: int
+    pod: str = ""
+    kept: bool = False
+    evidence: str = ""
+
+
+class StaleQueries(Evidence, frozen=True, kw_only=True):
+    """Such entries of connection tracking, although kube-proxy's rules lead elsewhere.
+
+    Args:
+        items: The entries.
+        server: The address of the DNS Service.
+        nodes: The nodes on which they were looked for.
+    """
+
+    items: tuple[StaleQuery, ...] = ()
+    server: str = ""
+    nodes: tuple[str, ...] = ()
+
+
 class NodeResolver(msgspec.Struct, frozen=True):
     """What the resolver of a probe pod on a node is told, as of every pod there.
 
@@ -512,10 +552,12 @@ class HostPods(Evidence, frozen=True, kw_only=True):
     Args:
         items: The pods: with the policy ClusterFirst, which means the node's resolvers there.
         server: The address of the cluster's DNS Service; empty where there is none.
+        site: The pods that URLs cross which were asked for; empty where that is not known.
     """
 
     items: tuple[HostPod, ...] = ()
     server: str = ""
+    site: tuple[str, ...] = ()
 
 
 class PolicyEngine(msgspec.Struct, frozen=True):

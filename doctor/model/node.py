@@ -3,7 +3,7 @@
 import msgspec
 
 from doctor.model.netfilter import Chain, Origin, RuleTable, ServiceEntry
-from doctor.model.node_state import Cni, Conntrack, ProxyHealth, Socket, Sysctl
+from doctor.model.node_state import Cni, Conntrack, ProxyHealth, Socket, Sysctl, TrackedQueries
 
 __all__ = [
     "FdbEntry",
@@ -222,6 +222,9 @@ class NodeNetwork(msgspec.Struct, frozen=True):
         cni: CNI's files, as far as they are visible.
         proxy: What kube-proxy says of itself.
         sockets: What listens on the node.
+        queries: What connection tracking remembers of queries to the DNS Service; None where that
+            was not read.
+        queries_later: The same a while later, where something had led to nobody.
         unread: What could not be read.
     """
 
@@ -246,6 +249,8 @@ class NodeNetwork(msgspec.Struct, frozen=True):
     cni: Cni = Cni()
     proxy: ProxyHealth | None = None
     sockets: tuple[Socket, ...] | None = None
+    queries: TrackedQueries | None = None
+    queries_later: TrackedQueries | None = None
     unread: tuple[Unread, ...] = ()
 
     def why_unread(self, what: str) -> str:

@@ -4,7 +4,16 @@ import datetime as dt
 
 import msgspec
 
-__all__ = ["Cni", "CniConf", "Conntrack", "ProxyHealth", "Socket", "Sysctl"]
+__all__ = [
+    "Cni",
+    "CniConf",
+    "Conntrack",
+    "ProxyHealth",
+    "Socket",
+    "Sysctl",
+    "TrackedQueries",
+    "TrackedQuery",
+]
 
 
 class Sysctl(msgspec.Struct, frozen=True):
@@ -33,6 +42,34 @@ class Conntrack(msgspec.Struct, frozen=True):
     drop: int = 0
     early_drop: int = 0
     invalid: int = 0
+
+
+class TrackedQuery(msgspec.Struct, frozen=True):
+    """Where connection tracking leads the queries that a client sends to the DNS Service by one port.
+
+    Args:
+        client: Who asks.
+        port: From which port.
+        replier: Who is to answer: the endpoint that was chosen when the entry was made.
+        seconds: How long the entry lives on, if no further query comes.
+    """
+
+    client: str
+    port: int
+    replier: str
+    seconds: int
+
+
+class TrackedQueries(msgspec.Struct, frozen=True):
+    """Such entries of a node; of those that lead to one address only some.
+
+    Args:
+        at: The node's uptime when they were read, in seconds.
+        items: The entries.
+    """
+
+    at: float
+    items: tuple[TrackedQuery, ...] = ()
 
 
 class CniConf(msgspec.Struct, frozen=True):

@@ -71,6 +71,7 @@ CATALOGUE = {
     "dns-coredns-api-unreachable",
     "dns-one-replica-bad-node",
     "dns-dnspolicy-hostnetwork",
+    "dns-stale-udp-conntrack",
     "dns-coredns-rbac-endpointslices",
     "dns-coredns-oom",
     "dns-svc-selector",

@@ -7,11 +7,11 @@ from checks.dns.host_network import host_network
 from doctor.bundle.schema import SCHEMA, ApiRecord, Bundle, Question
 from doctor.evidence.host_pods import host_pods
 from doctor.evidence.world import World
-from doctor.model.evidence import Backends, HostPod, HostPods, NodeResolver, Resolvers, TargetFlows
+from doctor.model.evidence import HostPod, HostPods, NodeResolver, Resolvers
 from doctor.model.finding import Confidence, Finding, Risk, Severity
 from doctor.model.kube import Pod
 from doctor.model.resolver import ResolvConf
-from tests.rules.factories import DNS_IP, ONE, TWO, dns, findings, pod, said
+from tests.rules.factories import DNS_IP, ONE, TWO, findings, pod, said
 
 NAME = "policy.site-policy.svc:443"
 PODS = (ResolvConf((DNS_IP,)),)
@@ -67,21 +67,16 @@ def test_a_node_that_asks_the_clusters_dns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("behind", "given", "severity"),
+    ("site", "severity"),
     [
-        (("shop/web-1",), "a URL", Severity.FAIL),
-        (("shop/other",), "a URL", Severity.WARN),
-        (("shop/other",), "", Severity.FAIL),
-        ((), "a URL", Severity.FAIL),
+        (("shop/web-1",), Severity.FAIL),
+        (("shop/other",), Severity.WARN),
+        ((), Severity.FAIL),
     ],
 )
-def test_pods_that_no_url_crosses(behind: tuple[str, ...], given: str, severity: Severity) -> None:
-    pods = tuple(pod(k.partition("/")[2], ONE, namespace="shop") for k in behind)
-    backend = msgspec.structs.replace(dns().backend, pods=pods)  # type: ignore[type-var]
-    backends = Backends(items=(backend,) if pods else ())
-    targets = TargetFlows(urls=("http://shop.example/",), derived=not given)
-    table = HostPods(items=(item(),), server=DNS_IP)
-    (found,) = findings(host_network, table, resolvers("192.0.2.53"), backends, targets)
+def test_pods_that_no_url_crosses(site: tuple[str, ...], severity: Severity) -> None:
+    table = HostPods(items=(item(),), server=DNS_IP, site=site)
+    (found,) = findings(host_network, table, resolvers("192.0.2.53"))
     assert found.severity is severity
 
 

@@ -1,5 +1,8 @@
 """Why no replica of CoreDNS runs: taints, memory, its own words; and ports that the Service lacks."""
 
+import re
+import subprocess
+
 import msgspec
 import pytest
 
@@ -199,12 +202,42 @@ SILENT = "[ERROR] plugin/errors: 2 example.net. A: read udp 10.244.1.2:1->192.0.
     ("line", "code"), [(LIMIT, "DNS_FORWARD_LIMIT"), (LONG, "DNS_UPSTREAM_OVERFLOW"), (SILENT, "")]
 )
 def test_what_a_ready_replica_said_lately(line: str, code: str) -> None:
-    """The overflow was not seen in a lab: CoreDNS of today asks again over TCP by itself."""
+    """The overflow was not seen in a lab: CoreDNS says nothing of it since 1.11.2.
+
+    It tells clients that the answer was cut, and they ask again over TCP.
+    """
     table = behind(pod("coredns-1", ONE), ready=ONE)
     found = findings(unhindered, table, words(line))
     assert [(f.code.name, f.severity) for f in found] == ([(code, Severity.WARN)] if code else [])
     crashed = behind(pod("coredns-1", ONE, ready=False), ready=ONE)
     assert findings(unhindered, crashed, words(line)) == []
+
+
+COREFILE = """\
+data:
+  Corefile: |
+    .:53 {
+        errors
+        forward . /etc/resolv.conf {
+           max_concurrent 1000
+        }
+    }
+    corp.test:53 {
+        forward . 192.0.2.53
+    }
+"""
+
+
+def test_the_resolver_is_asked_over_tcp() -> None:
+    """The command's own sed, on the Corefile of kubeadm and on a block of one line."""
+    (found,) = findings(unhindered, behind(pod("coredns-1", ONE), ready=ONE), words(LONG))
+    (change,) = re.findall(r"sed '([^']+)'", found.remediation[0].commands[0])
+    done = subprocess.run(
+        ("sed", change), input=COREFILE, capture_output=True, text=True, check=True, timeout=10
+    )
+    assert done.stdout == COREFILE.replace(
+        "resolv.conf {\n", "resolv.conf {\n            force_tcp\n"
+    ).replace("192.0.2.53\n", "192.0.2.53 {\n            force_tcp\n        }\n")
 
 
 @pytest.mark.parametrize(

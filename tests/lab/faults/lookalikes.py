@@ -77,11 +77,21 @@ LOOKALIKES: Final[dict[str, Alike]] = {
     ),
     "L5": Alike(
         seen="Answers are missing only now and then.",
-        members=("bridge-nf-call-off", "hairpin-off", "dns-one-replica-bad-node"),
+        members=(
+            "bridge-nf-call-off",
+            "hairpin-off",
+            "dns-one-replica-bad-node",
+            "dns-stale-udp-conntrack",
+        ),
     ),
     "L6": Alike(
         seen="Traffic goes to an address that no pod has any more.",
-        members=("kube-proxy-hung", "kube-proxy-backends-mixed", "kube-proxy-rules-flushed"),
+        members=(
+            "kube-proxy-hung",
+            "kube-proxy-backends-mixed",
+            "kube-proxy-rules-flushed",
+            "dns-stale-udp-conntrack",
+        ),
     ),
     "L7": Alike(
         seen="Small packets cross between nodes, or connections stand, and still it hangs.",
