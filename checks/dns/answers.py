@@ -304,10 +304,12 @@ def _places(world: _World, asks: list[_Ask], lost: list[_Ask]) -> Iterator[_Plac
         left = [a for a in left if a not in mine]
     if guilty:
         yield _by_rules(world, guilty)
-    if left and world.flannel.backend == "host-gw" and all(a.across for a in left):
+    if left and (fenced := _by_fences(world, asks, left)):
+        yield fenced
+    elif left and world.flannel.backend == "host-gw" and all(a.across for a in left):
         yield _between(asks, left)
     elif left:
-        yield _by_fences(world, asks, left) or _somewhere(asks, left)
+        yield _somewhere(asks, left)
 
 
 def _by_fences(world: _World, asks: list[_Ask], lost: list[_Ask]) -> _Place | None:

@@ -200,15 +200,18 @@ def asked(*lost: str) -> DnsFlows:
     return DnsFlows(observations=tuple(found))
 
 
-def fenced(flows: DnsFlows, *tables: RuleTable) -> list[Finding]:
+def fenced(flows: DnsFlows, *tables: RuleTable, backend: str = "vxlan") -> list[Finding]:
     """Run the check, with tables of nft's on the replica's node."""
-    own = network(ONE)
+    own = network(ONE) if backend == "vxlan" else network(ONE, device=None)
     read = networks(msgspec.structs.replace(own, tables=(*own.tables, *tables)))
-    return findings(udp_and_tcp, dns(ONE, TWO), flows, read, nodes(), flannel(), None)
+    return findings(
+        udp_and_tcp, dns(ONE, TWO), flows, read, nodes(), flannel(backend=backend), None
+    )
 
 
-def test_a_fence_before_one_replica() -> None:
-    (found,) = fenced(asked("udp", "tcp"), fence(*BOTH))
+@pytest.mark.parametrize("backend", ["vxlan", "host-gw"])
+def test_a_fence_before_one_replica(backend: str) -> None:
+    (found,) = fenced(asked("udp", "tcp"), fence(*BOTH), backend=backend)
     assert said([found]) == {("DNS_PORT_FILTERED", f"forward:{ONE}:udp+tcp/53")}
     assert found.confidence is Confidence.CERTAIN
     assert "in table inet fence by iifname" in found.title
@@ -242,6 +245,11 @@ def test_rules_that_fit_or_not(
     what = "+".join(lost)
     assert str(found.hop) == (hop or f"pod:kube-system/coredns-{ONE}:{what}/53")
     assert (found.confidence is Confidence.CERTAIN) is bool(hop)
+
+
+def test_between_nodes_that_route_it_may_be_a_security_group() -> None:
+    (found,) = fenced(asked("udp", "tcp"), backend="host-gw")
+    assert str(found.hop) == f"underlay:*>{ONE}:udp+tcp/53"
 
 
 def test_a_fence_that_stops_nothing() -> None:
