@@ -8,10 +8,13 @@ from doctor.model.failure import Failure
 from doctor.model.filtering import Met
 from doctor.model.flow import Observation
 from doctor.model.hop import ANY, Hop, HopKind
-from doctor.model.netfilter import Action, Origin
+from doctor.model.netfilter import Action, Origin, Rule
+from doctor.model.node import NodeNetwork
 
 __all__ = [
+    "KUBE_FIREWALL",
     "and_list",
+    "drops_all",
     "ids",
     "misled",
     "network_of",
@@ -22,6 +25,9 @@ __all__ = [
     "told_instead",
     "written",
 ]
+
+KUBE_FIREWALL = "KUBE-FIREWALL"
+"""The kubelet's chain, which INPUT and OUTPUT lead to."""
 
 
 def and_list(words: Iterable[str], most: int = 4) -> str:
@@ -141,3 +147,19 @@ def removal(enter: str, met: Met) -> str:
     if met.rule:
         return f"{enter} {tool} -D{met.rule.text.removeprefix('-A')}"
     return f"{enter} {tool} -P {met.chain} {Action.ACCEPT.value.upper()}"
+
+
+def drops_all(read: NodeNetwork) -> Rule | None:
+    """Return the rule of a node's chain KUBE-FIREWALL that drops every packet, if there is one."""
+    chain = read.chain("filter", KUBE_FIREWALL)
+    rules = (r for r in (chain.rules if chain else ()) if r.action is Action.DROP)
+    return next((r for r in rules if _unconditional(r)), None)
+
+
+def _unconditional(rule: Rule) -> bool:
+    """Say whether a rule matches every packet."""
+    named = (
+        rule.protocols, rule.ports, rule.source_ports, rule.sources, rule.destinations,
+        rule.inputs, rule.outputs, rule.states, rule.mark, rule.inverted, rule.other,
+    )  # fmt: skip
+    return not any(named)

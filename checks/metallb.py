@@ -87,6 +87,7 @@ METALLB_VIP_TWO_OWNERS = Code(
 )
 
 _VERIFY = "wwwm-doctor check metallb"
+_MEMBERLIST = "tcp/7946"
 _EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 _WEBHOOK_SERVICES = ("metallb-webhook-service", "webhook-service")  # of its manifests, old and new
 _INNER = ("lo", "cni", "flannel", "veth", "docker", "cali", "kube-", "tunl", "virbr", "br-")
@@ -796,6 +797,7 @@ def _two_owners(
         hop=Hop(HopKind.ARP, vip),
         evidence=ids(o for o in asked if o.answers),
         confidence=Confidence.CERTAIN if at_once else Confidence.LIKELY,
+        consequence_of=_speakers_apart({at[m] for m in owners if m in at}),
         remediation=(
             _mend(
                 f"Take {vip} from whoever is not MetalLB's announcer",
@@ -804,6 +806,14 @@ def _two_owners(
             ),
         ),
         falsifier=f"all answers to ARP for {vip} come from one hardware address",
+    )
+
+
+def _speakers_apart(nodes: Iterable[str]) -> tuple[Hop, ...]:
+    """List what lies between the owners: speakers that do not hear each other announce both."""
+    ordered = sorted(nodes)
+    return tuple(
+        Hop(HopKind.UNDERLAY, f"{a}>{b}", _MEMBERLIST) for a in ordered for b in ordered if a != b
     )
 
 

@@ -1,6 +1,6 @@
 """Checks of the nodes themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from doctor.contract import check
 from doctor.model.evidence import Nodes
@@ -40,7 +40,8 @@ def ready(nodes: Nodes) -> Iterator[Finding]:
 
     Look-alikes:
         A cordoned node is ready and serves: no finding. A node that only waits for its pod network
-        is explained by flannel. A silent kubelet does not stop the packets of running pods, so no
+        is explained by flannel. A node that nothing reaches cannot report: explained by the overlay's
+        underlay. A silent kubelet does not stop the packets of running pods, so no
         flow is blamed on this alone.
 
     Remediation:
@@ -49,14 +50,26 @@ def ready(nodes: Nodes) -> Iterator[Finding]:
     Sources:
         Kubernetes documentation, "Node Status" and "Troubleshooting Clusters".
     """
+    planes = [n.name for n in nodes.items if n.control_plane]
     for node in nodes.items:
         for condition in node.status.conditions or ():
             if node.linux and condition.type == "Ready" and condition.status != "True":
-                yield _not_ready(node, condition, waits=not nodes.down(node.name))
+                waits = (Hop(HopKind.FLANNEL, node.name),) if not nodes.down(node.name) else ()
+                unheard = condition.status == "Unknown"
+                yield _not_ready(
+                    node, condition, *waits, *(_reports(node, planes) if unheard else ())
+                )
 
 
-def _not_ready(node: Node, condition: Condition, *, waits: bool) -> Finding:
-    """Say why a node is not ready, and whether only its pod network is missing."""
+def _reports(node: Node, planes: Iterable[str]) -> Iterator[Hop]:
+    """Yield what the reports of a kubelet cross: the answers to them come by there."""
+    for plane in planes:
+        if plane != node.name:
+            yield Hop(HopKind.UNDERLAY, f"{plane}>{node.name}", "tcp/6443")
+
+
+def _not_ready(node: Node, condition: Condition, *after: Hop) -> Finding:
+    """Say why a node is not ready, and what may have brought that about."""
     why = " ".join((condition.message or "no reason is given").split())[:160].rstrip(". ")
     reason = f" ({condition.reason})" if condition.reason else ""
     return Finding(
@@ -64,7 +77,7 @@ def _not_ready(node: Node, condition: Condition, *, waits: bool) -> Finding:
         title=f"Node {node.name} is not ready: {why}{reason}",
         hop=Hop(HopKind.NODE, node.name),
         evidence=(f"api:nodes/{node.name}",),
-        consequence_of=(Hop(HopKind.FLANNEL, node.name),) if waits else (),
+        consequence_of=after,
         remediation=(
             Remediation(
                 title=f"Read why, then restart the kubelet of {node.name}",

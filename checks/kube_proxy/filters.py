@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+from checks.common import KUBE_FIREWALL, drops_all
 from checks.kube_proxy.shared import VERIFY
 from doctor.contract import check
 from doctor.model.evidence import NodeNetworks
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.link import Link
-from doctor.model.netfilter import Action, Rule
+from doctor.model.netfilter import Rule
 from doctor.model.node import NodeNetwork
 
 __all__ = ["KUBE_FIREWALL_DROPS_ALL", "NODE_CONNTRACK_FULL", "conntrack", "kubelet_chain"]
@@ -23,7 +24,6 @@ NODE_CONNTRACK_FULL = Code(
     Link.KUBE_PROXY,
     "A node's table of connections is full, so packets of new ones are dropped.",
 )
-_CHAIN = "KUBE-FIREWALL"
 _FULL = 0.95
 _PRESSED = 0.8
 
@@ -59,20 +59,8 @@ def kubelet_chain(networks: NodeNetworks) -> Iterator[Finding]:
         kubernetes/kubernetes issue 112477. iptables 1.8.8's release notes.
     """
     for read in networks.items:
-        chain = read.chain("filter", _CHAIN)
-        for rule in chain.rules if chain else ():
-            if rule.action is Action.DROP and _unconditional(rule):
-                yield _drops_all(read, rule)
-                break
-
-
-def _unconditional(rule: Rule) -> bool:
-    """Say whether a rule matches every packet."""
-    named = (
-        rule.protocols, rule.ports, rule.source_ports, rule.sources, rule.destinations,
-        rule.inputs, rule.outputs, rule.states, rule.mark, rule.inverted, rule.other,
-    )  # fmt: skip
-    return not any(named)
+        if rule := drops_all(read):
+            yield _drops_all(read, rule)
 
 
 def _drops_all(read: NodeNetwork, rule: Rule) -> Finding:
@@ -80,7 +68,7 @@ def _drops_all(read: NodeNetwork, rule: Rule) -> Finding:
     return Finding(
         code=KUBE_FIREWALL_DROPS_ALL,
         title=(
-            f"The chain {_CHAIN} on {read.node} drops every packet: its rule has no mark to match "
+            f"The chain {KUBE_FIREWALL} on {read.node} drops every packet: its rule has no mark to match "
             f"({rule.text})"
         ),
         hop=Hop(HopKind.UNDERLAY, f"{ANY}>{read.node}"),
@@ -88,12 +76,12 @@ def _drops_all(read: NodeNetwork, rule: Rule) -> Finding:
         remediation=(
             Remediation(
                 title=f"Delete the rule on {read.node}, and bring iptables there to one version",
-                commands=(f"ssh {read.node} sudo iptables -D {_CHAIN} -j DROP",),
+                commands=(f"ssh {read.node} sudo iptables -D {KUBE_FIREWALL} -j DROP",),
                 risk=Risk.SAFE,
                 verify=VERIFY,
             ),
         ),
-        falsifier=f"Every rule of {_CHAIN} on {read.node} that drops has a condition",
+        falsifier=f"Every rule of {KUBE_FIREWALL} on {read.node} that drops has a condition",
     )
 
 

@@ -214,7 +214,7 @@ def _stated(
     return Finding(
         code=first.code,
         title="; ".join(dict.fromkeys(f.text for f in each[:4])),
-        hop=Hop(HopKind.UNDERLAY, where, world.mesh.overlay),
+        hop=Hop(HopKind.UNDERLAY, where, "" if _all_is_lost(world, faults) else world.mesh.overlay),
         evidence=tuple(
             dict.fromkeys(
                 (*(e for f in each for e in f.evidence), *ids(o for p in faults for o in broken[p]))
@@ -230,6 +230,11 @@ def _stated(
         remediation=tuple(dict.fromkeys(f.remediation for f in each)),
         falsifier=f"Pods on {and_list(guilty)} answer pods on other nodes with this left as it is",
     )
+
+
+def _all_is_lost(world: World, pairs: Iterable[Pair]) -> bool:
+    """Say whether not even the nodes' own addresses answer each other."""
+    return all(underlay_answers(world, p) is False for p in pairs)
 
 
 def _twice(world: World, names: Iterable[str]) -> Iterator[Hop]:

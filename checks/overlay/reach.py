@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from checks.common import ids
+import msgspec
+
+from checks.common import drops_all, ids
 from checks.overlay.between import broken_between, let_pass
 from checks.overlay.classes import PAIR, Class, Pair, Pairs
 from checks.overlay.codes import (
@@ -33,17 +35,20 @@ from checks.overlay.codes import (
     VERIFY,
 )
 from checks.overlay.forwarding import forwarding_findings, forwards, not_forwarding, unexplained
+from checks.overlay.unreachable import unreachable_nodes
 from checks.overlay.world import World, all_lost, answered, any_answer, is_lost, starts_on
 from doctor.contract import check
 from doctor.model.evidence import Counters, Flannel, Mesh, NodeNetworks, Nodes
 from doctor.model.finding import Confidence, Finding, Remediation, Risk
 from doctor.model.flow import Observation, Purpose, VantageKind
-from doctor.model.hop import Hop, HopKind
+from doctor.model.hop import ANY, Hop, HopKind
 
 __all__ = ["pod_to_pod"]
 
 
 DNS = 53
+DROPPED = "all"
+"""What a rule that drops everything is known to drop: no fault of a port or a tunnel is meant."""
 
 
 @check(
@@ -96,6 +101,7 @@ def pod_to_pod(
     What proves it:
         All flows between two nodes stay without an answer in both directions while the nodes'
         own addresses answer. A single answer exonerates what carries the two nodes' pod traffic.
+        Nothing reaches a node where neither its kubelet's port nor a ping is answered from any other.
         Flows from the node itself pass no FORWARD chain of that node: they tell the two apart.
         Counters tell whether a burst leaves, arrives, is dropped by a rule, or is taken out of
         its wrapping, and which way it is lost.
@@ -118,6 +124,20 @@ def pod_to_pod(
     world = World(
         nodes, mesh, networks or NodeNetworks(), flannel or Flannel(), counters or Counters()
     )
+    shut = [r.node for r in world.networks.items if drops_all(r)]
+    yield from (_after(f, shut) for f in _broken(world))
+
+
+def _after(finding: Finding, shut: Iterable[str]) -> Finding:
+    """Have what is broken at a node come of the rule there that drops everything."""
+    ends = finding.hop.where.replace(">", ",").split(",")
+    hops = tuple(Hop(HopKind.UNDERLAY, f"{ANY}>{n}", DROPPED) for n in shut if n in ends)
+    return msgspec.structs.replace(finding, consequence_of=(*finding.consequence_of, *hops))
+
+
+def _broken(world: World) -> Iterator[Finding]:
+    """Say what is broken between pods."""
+    mesh = world.mesh
     dead = _dead_pod_networks(mesh)
     for name, lost in dead.items():
         yield _pod_network(name, lost, on_node=True)
@@ -127,6 +147,7 @@ def pod_to_pod(
     for name, lost in _isolated(mesh, cross, set(dead) | set(forward)).items():
         yield _pod_network(name, lost, on_node=False)
     pairs = _pairs(cross)
+    yield from unreachable_nodes(world, {*dead, *(n for p in pairs for n in p)})
     broken = {p: unexplained(f, forward) for p, f in pairs.items() if not any_answer(f)}
     broken = {p: f for p, f in broken.items() if f}
     yield from broken_between(world, pairs, broken)

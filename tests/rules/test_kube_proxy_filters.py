@@ -47,7 +47,6 @@ def chained(*rules: Rule, chain: str = "KUBE-FIREWALL") -> NodeNetworks:
     ],
 )
 def test_the_kubelets_chain(read: NodeNetworks, expected: set[tuple[str, str]]) -> None:
-    """Not seen alone in a lab: kube-proxy writes the chain anew, and all of a node fails with it."""
     found = findings(kubelet_chain, read)
     assert said(found) == expected
     assert len(found) == len(expected)

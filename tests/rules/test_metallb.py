@@ -423,6 +423,12 @@ def test_one_owner(case: Case) -> None:
     verify(one_owner, case)
 
 
+def test_speakers_that_do_not_hear_each_other_announce_both() -> None:
+    found = next(one_owner.judge(*heard(arp(W1, MAC, MAC2), control(W1))))
+    apart = [f"underlay:{a}>{b}:tcp/7946" for a, b in ((W1, CP), (CP, W1))]
+    assert sorted(str(h) for h in found.consequence_of) == sorted(apart)
+
+
 def test_the_address_is_allowed_on_the_port_of_each_node() -> None:
     commands = next(one_owner.judge(*heard(*SILENCE))).remediation[0].commands
     assert commands[0] == (

@@ -5,9 +5,11 @@ import pytest
 
 from checks.node import network_available, ready
 from doctor.model.evidence import Nodes
+from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Condition, NodeInfo, NodeSpec
-from tests.rules.factories import ONE, findings, node, nodes, said
+from tests.rules.factories import MASTER, ONE, findings, node, nodes, said
 
+PLANE = "node-role.kubernetes.io/control-plane"
 SILENT = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
 NO_CNI = (
     "False",
@@ -28,6 +30,21 @@ def test_a_node_that_is_not_ready(status: tuple[str, ...], cause: str, words: st
     assert said([found]) == {("NODE_NOT_READY", f"node:{ONE}")}
     assert [str(h) for h in found.consequence_of] == ([cause] if cause else [])
     assert words in found.title
+
+
+def test_reports_that_may_be_lost_on_their_way() -> None:
+    """Only what is lost for all explains a silent kubelet: not what is lost of pods alone."""
+    plane = node(MASTER)
+    labelled = msgspec.structs.replace(plane.metadata, labels={PLANE: ""})
+    items = nodes(node(ONE, *SILENT), msgspec.structs.replace(plane, metadata=labelled))
+    (found,) = findings(ready, items)
+    assert [str(h) for h in found.consequence_of] == [f"underlay:{MASTER}>{ONE}:tcp/6443"]
+    down, tunnel = (Hop(HopKind.UNDERLAY, f"*>{ONE}", what) for what in ("", "udp/8472"))
+    assert down.covers(found.consequence_of[0])
+    assert not tunnel.covers(found.consequence_of[0])
+    told = nodes(node(ONE, "False", "KubeletNotReady", "PLEG is not healthy"), *items.items[:1])
+    (own,) = findings(ready, told)
+    assert own.consequence_of == ()
 
 
 def test_decoys() -> None:

@@ -124,7 +124,7 @@ def test_nodes_that_do_not_meet_because_of_a_strict_way_back() -> None:
     strict = read(TWO, sysctls=(Sysctl("net.ipv4.conf.eth1.rp_filter", 1),))
     both = mesh(between(PAIR), between(PAIR))
     (found,) = judge(both, whole(strict), told(ONE), counters=counters)
-    assert said([found]) == {("OVERLAY_RP_FILTER_DROPS", hop(f"{ONE}>{TWO}"))}
+    assert said([found]) == {("OVERLAY_RP_FILTER_DROPS", f"underlay:{ONE}>{TWO}")}
     assert found.remediation[0].commands == (
         f"ssh {TWO} ip route get {ADDRESSES[ONE]}",
         f"ssh {TWO} sudo sysctl -w net/ipv4/conf/eth1/rp_filter=2",

@@ -37,6 +37,7 @@ from tests.lab.faults import (
     registration,
     service,
     service_ports,
+    underlay,
     webhook,
 )
 from tests.lab.faults.model import Fault, Link
@@ -57,6 +58,7 @@ _LINKS: Final = (
     overlay_setup,
     overlay_sizes,
     host_filter,
+    underlay,
     dns,
     dns_conntrack,
     dns_coredns,

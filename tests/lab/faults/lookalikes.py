@@ -53,6 +53,9 @@ LOOKALIKES: Final[dict[str, Alike]] = {
             "vxlan-route-missing",
             "vxlan-route-shadowed",
             "vxlan-flannel1-down",
+            "node-rp-filter-strict",
+            "node-underlay-down",
+            "kp-kube-firewall-drop-all",
         ),
     ),
     "L3": Alike(
