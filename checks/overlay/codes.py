@@ -4,6 +4,7 @@ from doctor.model.finding import Code
 from doctor.model.link import Link
 
 __all__ = [
+    "NODE_INPUT_DROPS_PODS",
     "OVERLAY_BACKEND_MISMATCH",
     "OVERLAY_DEVICE_BROKEN",
     "OVERLAY_FDB_WRONG",
@@ -117,6 +118,10 @@ OVERLAY_UDP_CHECKSUM_BROKEN = _code(
 OVERLAY_RP_FILTER_DROPS = _code(
     "OVERLAY_RP_FILTER_DROPS",
     "A node drops packets of another node because its way back leads by another device.",
+)
+NODE_INPUT_DROPS_PODS = _code(
+    "NODE_INPUT_DROPS_PODS",
+    "A node drops what its own pods send to it, while other nodes get answers from there.",
 )
 
 VERIFY = "wwwm-doctor check overlay"

@@ -41,15 +41,15 @@ def mesh(stage: Stage) -> Iterator[Flow]:
         for other in dict.fromkeys((*_ring(tuple(addresses), vantage.node), vantage.node)):
             for address, port in _tried(targets.get(other, ()), vantage, other):
                 yield flow(Purpose.MESH, vantage, FlowKind.TCP, address, port, subject=other)
+            if vantage.kind is VantageKind.POD and other == vantage.node and other in addresses:
+                yield _kubelet(Purpose.OWN_NODE, vantage, addresses[other], other)
             if vantage.kind is VantageKind.NODE and other != vantage.node:
-                yield flow(
-                    Purpose.UNDERLAY,
-                    vantage,
-                    FlowKind.TCP,
-                    addresses[other],
-                    _KUBELET_PORT,
-                    subject=other,
-                )
+                yield _kubelet(Purpose.UNDERLAY, vantage, addresses[other], other)
+
+
+def _kubelet(purpose: Purpose, vantage: Vantage, address: str, node: str) -> Flow:
+    """To the port of a node that its kubelet listens on."""
+    return flow(purpose, vantage, FlowKind.TCP, address, _KUBELET_PORT, subject=node)
 
 
 def sizes(stage: Stage) -> Iterator[Flow]:

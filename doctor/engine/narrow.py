@@ -166,6 +166,7 @@ def _decided_by(hop: Hop) -> str:
     words = {
         HopKind.POD_NETWORK: f"no pod on {hop.where} answers, not even to its node",
         HopKind.FORWARD: f"node {hop.where} itself gets an answer where its pods get none",
+        HopKind.HOST_INPUT: f"others get an answer from {hop.where} itself where its pods get none",
         HopKind.KUBE_PROXY: f"the endpoints answer from {hop.where}, Service addresses do not",
         HopKind.SERVICE: f"the endpoints of {hop.where} answer, its address does not, from any node",
         HopKind.POD: f"other pods on the node of {hop.where} answer",

@@ -134,7 +134,8 @@ class Measurements:
         """Build the mesh."""
         return Mesh(
             observations=self.of(
-                Purpose.UNDERLAY, Purpose.MESH, Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE
+                *(Purpose.UNDERLAY, Purpose.UNDERLAY_SIZE, Purpose.OWN_NODE),
+                *(Purpose.MESH, Purpose.MESH_SIZE),
             ),
             gaps=self._world.table_gaps("Mesh"),
             absent=self._world.single,

@@ -110,7 +110,10 @@ TABLES: dict[type[Evidence], Table] = {
     model.Mesh: Table(
         lambda t: t.measured.mesh(),
         (*_PROBING, Wave.MESH),
-        (Purpose.UNDERLAY, Purpose.MESH, Purpose.UNDERLAY_SIZE, Purpose.MESH_SIZE),
+        (
+            *(Purpose.UNDERLAY, Purpose.UNDERLAY_SIZE, Purpose.OWN_NODE),
+            *(Purpose.MESH, Purpose.MESH_SIZE),
+        ),
     ),
     model.Pings: Table(
         lambda t: pings(

@@ -84,6 +84,7 @@ class Purpose(StrEnum):
 
     UNDERLAY = "underlay"
     MESH = "mesh"
+    OWN_NODE = "own-node"
     DNS = "dns"
     DNS_CONTROL = "dns-control"
     WEBHOOK = "webhook"

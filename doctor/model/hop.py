@@ -23,6 +23,7 @@ class HopKind(StrEnum):
     POD_NETWORK = "pod-network"
     FORWARD = "forward"
     MASQUERADE = "masquerade"
+    HOST_INPUT = "host-input"
     UNDERLAY = "underlay"
     KUBE_PROXY = "kube-proxy"
     SERVICE = "service"

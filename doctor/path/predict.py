@@ -109,8 +109,8 @@ def _to(flow: Flow, address: str, topology: Topology) -> _Steps:
 
 def _to_node(node: str, there: str, protocol: str, *, from_pod: bool) -> _Steps:
     """Yield the path to a node's own address; what a pod sends to another node is forwarded."""
-    if from_pod and node and node != there:
-        yield Hop(HopKind.FORWARD, node, protocol)
+    if from_pod and node:
+        yield Hop(HopKind.HOST_INPUT if node == there else HopKind.FORWARD, node, protocol)
     yield from _between(node, there, protocol)
 
 

@@ -33,11 +33,11 @@ _DELIVERED = {
 """Failures that only the far end can tell. A refusal is none of them: a filter refuses, too."""
 
 _UNJUDGED = {Purpose.TRACE, Purpose.NAME, Purpose.ARP_CONTROL}
-_NODES = {HopKind.POD_NETWORK, HopKind.FORWARD, HopKind.KUBE_PROXY}
+_NODES = {HopKind.POD_NETWORK, HopKind.FORWARD, HopKind.HOST_INPUT, HopKind.KUBE_PROXY}
 _READ = {HopKind.MASQUERADE}
 """What is known by reading rules: silence alone accuses nobody of that."""
 
-_WITH_PROTOCOL = {HopKind.FORWARD, HopKind.UNDERLAY, HopKind.POD}
+_WITH_PROTOCOL = {HopKind.FORWARD, HopKind.HOST_INPUT, HopKind.UNDERLAY, HopKind.POD}
 
 _HOP = 1.0
 _BOTH_TRANSPORTS = 0.05

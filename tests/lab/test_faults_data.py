@@ -33,6 +33,7 @@ CATALOGUE = {
     "node-firewalld-reject",
     "node-forward-reject-default",
     "node-ip-forward-off",
+    "node-input-drops-pod-to-host",
     "node-underlay-down",
     "node-rp-filter-strict",
     "sg-drops-53",

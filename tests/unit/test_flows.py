@@ -78,7 +78,9 @@ def of(flows: Iterable[Flow], *purposes: Purpose) -> list[Flow]:
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 40])
 def test_the_mesh_is_a_ring(count: int) -> None:
     flows = plan(stage(count, waves=[Wave.MESH]))
-    assert len(flows) <= 14 * count
+    own = of(flows, Purpose.OWN_NODE)
+    assert [(f.vantage.node, f.subject) for f in own] == [(n, n) for n in names(count)]
+    assert len(flows) - len(own) <= 14 * count
     for node in names(count):
         pods = [f for f in of(flows, Purpose.MESH) if f.vantage.node == node]
         tried = {f.subject for f in pods if f.vantage.kind is VantageKind.POD}

@@ -154,6 +154,11 @@ FAR = ("forward:b:tcp/8080", "pod-network:b", "pod:shop/web-2:tcp/8080")
             ("pod-network:a", "kube-proxy:a", "service:shop/web"),
             id="an outside name is asked of the cluster's DNS",
         ),
+        pytest.param(
+            hops(Purpose.OWN_NODE, IN_A, "192.0.2.1", 10250),
+            ("pod-network:a", "host-input:a:tcp/10250"),
+            id="a pod to its own node",
+        ),
         pytest.param(hops(Purpose.MESH, ON_A, "203.0.113.1", 80), (), id="an unknown address"),
     ],
 )

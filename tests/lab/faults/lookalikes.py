@@ -76,6 +76,7 @@ LOOKALIKES: Final[dict[str, Alike]] = {
             "node-forward-policy-drop",
             "node-firewalld-reject",
             "node-forward-reject-default",
+            "node-input-drops-pod-to-host",
         ),
     ),
     "L5": Alike(
