@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from checks.common import ids
+from checks.common import ids, written
 from checks.overlay.codes import NODE_INPUT_DROPS_PODS
-from checks.overlay.filters import remove, written
+from checks.overlay.filters import remove
 from checks.overlay.world import World, answered, is_lost
 from doctor.contract import check
 from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes, ServiceIpFlows
