@@ -226,7 +226,10 @@ def _pod_network(name: str, flows: list[Observation], *, on_node: bool) -> Findi
         hop=Hop(HopKind.POD_NETWORK, name),
         evidence=ids(flows),
         confidence=Confidence.CERTAIN if len(flows) > 1 else Confidence.LIKELY,
-        consequence_of=(Hop(HopKind.FLANNEL, name), Hop(HopKind.NODE, name)),
+        # what was read of the bridge and of pods' links says more than that they do not work
+        consequence_of=tuple(
+            Hop(kind, name) for kind in (HopKind.POD_NETWORK, HopKind.FLANNEL, HopKind.NODE)
+        ),
         remediation=(
             Remediation(
                 title=f"Look at the bridge of {name}, bring it up, and recreate the node's pods",
