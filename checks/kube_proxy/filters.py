@@ -103,7 +103,8 @@ def conntrack(networks: NodeNetworks) -> Iterator[Finding]:
         dropped at random while those that stand go on: it looks like a fault that comes and goes.
 
     What proves it:
-        The table is full to 95 %, or packets were dropped for want of room and it still is to 80 %.
+        The table is full to 95 %, and packets were dropped for want of room. Where it is full to 80 %,
+        and some were dropped since the node started, it may be full again: a warning.
 
     Look-alikes:
         Packets that race for one entry are counted as insert_failed, with room enough. A filter
@@ -125,7 +126,8 @@ def conntrack(networks: NodeNetworks) -> Iterator[Finding]:
         share = seen.entries / most
         lost = bool(seen.drop or seen.early_drop)
         if share >= _FULL or (lost and share >= _PRESSED):
-            yield _full(read, seen.entries, most, seen.drop, dropping=lost)
+            dropping = lost and share >= _FULL
+            yield _full(read, seen.entries, most, seen.drop, dropping=dropping)
 
 
 def _full(read: NodeNetwork, entries: int, most: int, lost: int, *, dropping: bool) -> Finding:
@@ -136,7 +138,11 @@ def _full(read: NodeNetwork, entries: int, most: int, lost: int, *, dropping: bo
         title=(
             f"{read.node} tracks {entries} connections of {most} that it may"
             + (f", and dropped {lost} packets for want of room" if lost else "")
-            + ": packets of new connections are dropped"
+            + (
+                ": packets of new connections are dropped"
+                if dropping
+                else ": when there are more, packets of new connections are dropped"
+            )
         ),
         hop=Hop(HopKind.UNDERLAY, f"{ANY}>{read.node}"),
         evidence=(read.evidence,),

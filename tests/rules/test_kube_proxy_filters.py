@@ -67,7 +67,7 @@ def tracking(entries: int | None, most: int | None = 1000, *, drop: int = 0) -> 
         (tracking(900), None),
         (tracking(960), Severity.WARN),
         (tracking(1000, drop=70), Severity.FAIL),
-        (tracking(850, drop=70), Severity.FAIL),
+        (tracking(850, drop=70), Severity.WARN),
         (tracking(None, drop=70), None),
         (tracking(1000, most=None), None),
         (networks(), None),
