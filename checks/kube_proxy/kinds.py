@@ -82,7 +82,7 @@ def _astray(entries: tuple[ServiceEntry, ...], services: tuple[Backend, ...]) ->
         if backend.service is None or backend.port is None:
             continue
         place = (
-            backend.service.spec.cluster_ip,
+            backend.service.spec.ipv4,
             backend.port.protocol.lower(),
             backend.port.port,
         )

@@ -94,7 +94,7 @@ def _finding(
         for r in read
         if port
         and spec
-        and (e := r.service(spec.cluster_ip, port.protocol.lower(), port.port))
+        and (e := r.service(spec.ipv4, port.protocol.lower(), port.port))
         and (e.refusal is Action.DROP or not e.endpoints)
     ]
     return Finding(

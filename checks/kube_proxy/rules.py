@@ -107,7 +107,9 @@ def _wrong(read: NodeNetwork, services: Iterable[Backend]) -> Iterator[_Wrong]:
         if backend.service is None or backend.port is None:
             continue
         spec, port = backend.service.spec, backend.port
-        entry = read.service(spec.cluster_ip, port.protocol.lower(), port.port)
+        if not spec.ipv4:
+            continue
+        entry = read.service(spec.ipv4, port.protocol.lower(), port.port)
         targets = entry.endpoints if entry else ()
         listed = {f"{e.address}:{e.port}" for e in backend.endpoints}
         ready = tuple(f"{e.address}:{e.port}" for e in backend.ready)

@@ -48,22 +48,18 @@ def proxied_services(world: World) -> ProxiedServices:
         (_API_SERVER, *([dns] if dns else []), *called, *(b.key for b in backends(world).items))
     )
     found = (world.services[k] for k in keys if k in world.services)
-    addressed = [s for s in found if s.spec.cluster_ip not in ("", "None")]
+    addressed = [s for s in found if s.spec.ipv4]
     items = [
         world.backend(s.key, p.name or str(p.port)) for s in addressed for p in s.spec.ports or ()
     ]
     return ProxiedServices(
         gaps=gaps,
-        absent="" if gaps or items else "there is no Service with an address",
+        absent="" if gaps or items else "there is no Service with an IPv4 address",
         items=tuple(items[:_MOST]),
         dns=dns,
         webhooks=called,
         ranges=_ranges(world),
-        taken=tuple(
-            s.spec.cluster_ip
-            for s in world.services.values()
-            if s.spec.cluster_ip not in ("", "None") and ":" not in s.spec.cluster_ip
-        ),
+        taken=tuple(s.spec.ipv4 for s in world.services.values() if s.spec.ipv4),
     )
 
 

@@ -340,6 +340,7 @@ class ServiceSpec(KubeObject, frozen=True):
 
     type: str = "ClusterIP"
     cluster_ip: str = msgspec.field(name="clusterIP", default="")
+    cluster_ips: tuple[str, ...] | None = msgspec.field(name="clusterIPs", default=None)
     selector: Labels | None = None
     ports: tuple[ServicePort, ...] | None = None
     external_ips: tuple[str, ...] | None = msgspec.field(name="externalIPs", default=None)
@@ -347,6 +348,12 @@ class ServiceSpec(KubeObject, frozen=True):
     external_traffic_policy: str = ""
     internal_traffic_policy: str = ""
     external_name: str = ""
+
+    @property
+    def ipv4(self) -> str:
+        """Its own IPv4 address, which need not be the first; empty where it has none."""
+        own = (self.cluster_ip, *(self.cluster_ips or ()))
+        return next((a for a in own if a not in {"", "None"} and ":" not in a), "")
 
 
 class LoadBalancerIngress(KubeObject, frozen=True):

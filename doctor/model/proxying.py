@@ -6,7 +6,7 @@ __all__ = ["ProxiedServices"]
 
 
 class ProxiedServices(Evidence, frozen=True, kw_only=True):
-    """The Services with an address of their own that targets, pods or the API server need.
+    """The Services with an IPv4 address of their own that targets, pods or the API server need.
 
     Args:
         items: One for each of their ports, with all endpoints that are listed, ready or not.
@@ -14,7 +14,7 @@ class ProxiedServices(Evidence, frozen=True, kw_only=True):
         webhooks: ``namespace/name`` of the Services that the API server calls.
         ranges: The networks that Services' addresses are taken from, as the API server is told;
             empty where its arguments were not read.
-        taken: The addresses of all Services.
+        taken: The IPv4 addresses of all Services.
     """
 
     items: tuple[Backend, ...] = ()

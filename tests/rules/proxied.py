@@ -43,6 +43,13 @@ def service_port(  # noqa: PLR0913 - a Service has many parts
     return Backend(key, Service(metadata=meta, spec=spec), ports[0], endpoints=(*ready, *others))
 
 
+def addressed(item: Backend, first: str, each: tuple[str, ...] | None) -> Backend:
+    """Give a Service other addresses of its own."""
+    service = item.service or Service()
+    spec = msgspec.structs.replace(service.spec, cluster_ip=first, cluster_ips=each)
+    return msgspec.structs.replace(item, service=msgspec.structs.replace(service, spec=spec))
+
+
 def proxied(*items: Backend) -> ProxiedServices:
     """Make the table: the DNS Service, or others in its place."""
     return ProxiedServices(items=items or (service_port(),), dns=DNS_KEY, webhooks=(HOOK_KEY,))

@@ -6,18 +6,19 @@ import pytest
 from checks.kube_proxy.rules import endpoints
 from doctor.model.evidence import Backend, NodeNetworks
 from doctor.model.finding import Severity
-from doctor.model.netfilter import Action, Origin
+from doctor.model.netfilter import Action, Origin, ServiceEntry
 from doctor.model.node import NodeNetwork
 from doctor.model.node_state import ProxyHealth
 from doctor.model.proxying import ProxiedServices
 from doctor.model.verdict import Gap
-from tests.rules.factories import NAMES, ONE, PODS, TWO, findings, networks, nodes, said
+from tests.rules.factories import DNS_IP, NAMES, ONE, PODS, TWO, findings, networks, nodes, said
 from tests.rules.proxied import (
     BEHIND,
     FRESH,
     HEALTHY,
     HUNG,
     RIGHT,
+    addressed,
     all_ruled,
     entry,
     proxied,
@@ -78,6 +79,27 @@ def test_what_the_rules_lead_to(read: NodeNetworks, expected: set[tuple[str, str
 def test_rules_that_are_right(item: Backend, read: NodeNetwork) -> None:
     alone = NodeNetworks(items=(read,))
     assert findings(endpoints, proxied(item), alone, None, nodes()) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "wrong"),
+    [
+        ("fd00:96::a", ("fd00:96::a", DNS_IP), RIGHT),
+        ("fd00:96::a", ("fd00:96::a",), entry("10.1.2.3:80", address="10.96.7.7", port=80)),
+        ("fd00:96::a", None, entry("10.1.2.3:80", address="10.96.7.7", port=80)),
+    ],
+)
+def test_ipv6_addresses_are_not_sought_in_rules_for_ipv4(
+    first: str, others: tuple[str, ...] | None, wrong: ServiceEntry
+) -> None:
+    item = addressed(service_port(), first, others)
+    assert findings(endpoints, proxied(item), all_ruled(ruled(ONE, wrong)), None, nodes()) == []
+
+
+def test_a_service_whose_ipv4_address_is_its_second() -> None:
+    item = addressed(service_port(), "fd00:96::a", ("fd00:96::a", DNS_IP))
+    read = all_ruled(ruled(ONE, GONE))
+    assert said(findings(endpoints, proxied(item), read, None, nodes())) == ON_ONE
 
 
 def test_what_is_said() -> None:
