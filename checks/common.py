@@ -1,11 +1,14 @@
 """What several checks say in the same way."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, ip_network
+
+import msgspec
 
 from doctor.model.evidence import Nodes
 from doctor.model.failure import Failure
 from doctor.model.filtering import Met
+from doctor.model.finding import Confidence, Finding, Severity
 from doctor.model.flow import Observation
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.netfilter import Action, Origin, Rule
@@ -14,6 +17,7 @@ from doctor.model.node import NodeNetwork
 __all__ = [
     "KUBE_FIREWALL",
     "and_list",
+    "by_chance",
     "drops_all",
     "ids",
     "misled",
@@ -118,6 +122,22 @@ def told_instead(seen: Iterable[Observation]) -> str:
     """Write what others told in place of an answer in brackets; empty where nobody did."""
     words = sorted({told(o) for o in seen} - {""})
     return f" ({'; '.join(words)})" if words else ""
+
+
+def by_chance(made: Finding, lost: Sequence[Observation]) -> Finding:
+    """Make a warning of a finding that rests on one question which was asked once.
+
+    A machine that is busy for a moment leaves one of some hundred connections without an answer. What
+    is broken is met from more than one place, or by more than one protocol.
+
+    Args:
+        made: The finding; nothing that was read of a node says why.
+        lost: The flows that it rests on.
+    """
+    alone = len(lost) == 1 and lost[0].flow.samples <= 1
+    if not alone or not lost[0].failure or not lost[0].failure.unanswered:
+        return made
+    return msgspec.structs.replace(made, severity=Severity.WARN, confidence=Confidence.POSSIBLE)
 
 
 def written(met: Met) -> str:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from checks.common import and_list, ids, misled, removal, security_group_rules, written
+from checks.common import and_list, by_chance, ids, misled, removal, security_group_rules, written
 from checks.dns.codes import VERIFY, dns_code
 from checks.dns.fences import fence
 from doctor.contract import check
@@ -254,7 +254,9 @@ def _filtered(world: _World, asks: list[_Ask], service: list[Observation]) -> It
     for kind, lost in sorted(kinds.items(), key=lambda k: -len(k[0])):
         code = {both: DNS_PORT_FILTERED, udp: DNS_UDP_FILTERED}.get(kind, DNS_TCP_FILTERED)
         for place in _places(world, asks, lost):
-            yield _filter(world, code, place, service)
+            made = _filter(world, code, place, service)
+            read = place.rules or place.fences
+            yield made if read else by_chance(made, [o for a in place.asks for o in a.lost])
 
 
 class _Place(NamedTuple):
@@ -611,7 +613,7 @@ def _service_dead(asks: list[_Ask], service: list[Observation]) -> Iterator[Find
     if not flows:
         return
     nodes = sorted({o.flow.vantage.node for o in flows})
-    yield Finding(
+    made = Finding(
         code=DNS_SERVICE_IP_DEAD,
         title=f"{_vantages(o.flow.vantage for o in flows)} get no answer from the DNS "
         f"Service's address {flows[0].flow.address}, though CoreDNS's pods answer",
@@ -631,3 +633,4 @@ def _service_dead(asks: list[_Ask], service: list[Observation]) -> Iterator[Find
         ),
         falsifier="The Service's address answers the same query",
     )
+    yield by_chance(made, flows)

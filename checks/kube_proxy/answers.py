@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list, ids, node_hops
+from checks.common import and_list, by_chance, ids, node_hops
 from checks.kube_proxy.shared import write_anew
 from doctor.contract import check
 from doctor.model.evidence import KubeProxy, NodeNetworks, Nodes, ServiceIpFlows
@@ -80,7 +80,7 @@ def service_ip(
                 f"Service address {and_list(o.flow.address for o in lost)} does not answer from "
                 f"{and_list(names)}, though the API server behind it does" + (why and f": {why}")
             )
-            yield Finding(
+            made = Finding(
                 code=code,
                 title=title,
                 hop=hop,
@@ -90,6 +90,7 @@ def service_ip(
                 remediation=(write_anew(proxy, names),),
                 falsifier=f"The same address answers from {and_list(names)}",
             )
+            yield by_chance(made, lost) if code is SERVICE_IP_DEAD else made
 
 
 def _proofs(

@@ -9,7 +9,7 @@ from checks.dns.answers import udp_and_tcp
 from checks.dns.running import running
 from doctor.model.evidence import Backend, DnsFlows, DnsService, Flannel, Mesh, NodeNetworks
 from doctor.model.failure import Failure
-from doctor.model.finding import Confidence, Finding
+from doctor.model.finding import Confidence, Finding, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose
 from doctor.model.kube import Deployment, Event, InvolvedObject, Meta, WorkloadSpec
 from doctor.model.node import FilterRule
@@ -112,6 +112,11 @@ def across(*protocols: str, node: str = "") -> Fault:
     return lambda _, a, p, b: (
         TIMEOUT if p in protocols and b and a != b and (not node or node in (a, b)) else None
     )
+
+
+def only(*protocols: str) -> Fault:
+    """Lose some protocols to the Service's address, from the first worker."""
+    return lambda _, a, p, _to: TIMEOUT if a == ONE and p in protocols else None
 
 
 BOTH = ("udp/53", "tcp/53")
@@ -389,3 +394,40 @@ def test_loss_between_two_nodes_excuses_nothing_between_others() -> None:
     flows = ask(lambda _, start, what, _to: LOST if start == TWO and "udp" in what else None)
     assert judge(flows, mesh=pinged(2, MASTER, TWO)) == []
     assert judge(flows, mesh=pinged(2, MASTER, ONE)) != []
+
+
+@pytest.mark.parametrize(
+    ("flows", "severity"),
+    [
+        # one connection of a pod's, while all else answers
+        (ask(port("tcp/53", start=ONE), kinds=["pod"]), Severity.WARN),
+        (ask(fine, service=only("tcp/53"), kinds=["pod"]), Severity.WARN),
+        # lost from two places, or by both protocols
+        (ask(port("tcp/53", start=ONE)), Severity.FAIL),
+        (ask(fine, service=only("tcp/53")), Severity.FAIL),
+        (ask(fine, service=only(*BOTH), kinds=["pod"]), Severity.FAIL),
+    ],
+)
+def test_one_connection_without_an_answer_may_be_chance(
+    flows: DnsFlows, severity: Severity
+) -> None:
+    (found,) = judge(flows)
+    assert found.severity is severity
+    assert (found.confidence is Confidence.POSSIBLE) == (severity is Severity.WARN)
+
+
+def test_several_samples_that_are_all_lost_are_no_chance() -> None:
+    (lost,) = (
+        msgspec.structs.replace(o, flow=msgspec.structs.replace(o.flow, samples=3))
+        for o in ask(fine, service=only("udp/53"), kinds=["pod"]).observations
+        if not o.ok
+    )
+    rest = [o for o in ask(fine, kinds=["pod"]).observations if o.flow.id != lost.flow.id]
+    (found,) = judge(DnsFlows(observations=(lost, *rest)))
+    assert found.severity is Severity.FAIL
+
+
+def test_what_a_rule_drops_is_no_chance() -> None:
+    flows = ask(port("tcp/53", start=ONE), kinds=["pod"])
+    (found,) = judge(flows, read=networks(network(ONE, DROP_TCP)))
+    assert found.severity is Severity.FAIL

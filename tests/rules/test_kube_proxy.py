@@ -7,8 +7,8 @@ from checks.kube_proxy.answers import service_ip
 from checks.kube_proxy.running import on_every_node
 from doctor.model.evidence import KubeProxy, NodeNetworks, Nodes, ServiceIpFlows
 from doctor.model.failure import Failure
-from doctor.model.finding import Severity
-from doctor.model.flow import Purpose
+from doctor.model.finding import Confidence, Severity
+from doctor.model.flow import Purpose, VantageKind
 from doctor.model.kube import Pod
 from doctor.model.netfilter import Action, Chain, Origin, Rule, RuleTable
 from doctor.model.node import Link
@@ -224,3 +224,15 @@ def test_a_dead_service_address_folds_under_a_missing_kube_proxy() -> None:
     assert not any(MASTER in e for e in found.evidence if "service-ip" in e)
     assert f"spec.nodeName={ONE}" in found.remediation[0].commands[0]
     assert any("api-direct" in e for e in found.evidence)
+
+
+def test_one_connection_without_an_answer_may_be_chance() -> None:
+    once = tuple(
+        o for o in flows(ONE).observations if o.ok or o.flow.vantage.kind is VantageKind.POD
+    )
+    (found,) = findings(
+        service_ip, ServiceIpFlows(observations=once), nodes(), proxy(), networks()
+    )
+    assert (found.severity, found.confidence) == (Severity.WARN, Confidence.POSSIBLE)
+    (found,) = findings(service_ip, flows(ONE), nodes(), proxy(), networks())
+    assert found.severity is Severity.FAIL
