@@ -168,7 +168,9 @@ def _read_on_nodes(
 ) -> Iterator[Finding]:
     """Say what was read on nodes that breaks these pairs, once per node or once for all."""
     for code in dict.fromkeys(f[0][1].code for f in read.values()):
-        mine = {p: dict(f) for p, f in read.items() if f[0][1].code is code}
+        mine: dict[Pair, dict[str, Fault]] = {
+            p: dict(f) for p, f in read.items() if f[0][1].code is code
+        }
         guilty = sorted({n for f in mine.values() for n in f})
         if len(guilty) > 1 and set(guilty) == {n for p in mine for n in p}:
             where = "*>*" if set(mine) == set(broken) == set(pairs) else ""
