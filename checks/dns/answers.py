@@ -154,7 +154,7 @@ def udp_and_tcp(
     if backend is None or backend.service is None:
         return
     items = nodes.items if nodes else ()
-    nets = [n for i in items for n in (i.spec.pod_cidr, i.address) if n]
+    nets = [n for i in items for n in (i.pod_cidr, i.address) if n]
     nets += [e.address for e in backend.endpoints]
     address = next((n.address for n in items if n.address), "")
     world = _World(

@@ -56,7 +56,7 @@ def _met(
     packet = Packet(
         protocol,
         int(port or 0),
-        start.address if routed else start.spec.pod_cidr or "",
+        start.address if routed else start.pod_cidr,
         endpoint.address,
         tunnels[0] if tunnels else _uplink(read, nodes),
         _BRIDGE,

@@ -113,6 +113,6 @@ CNI_POD_OUTSIDE_PODCIDR = _code(
 
 
 def pod_cidr(nodes: Nodes, name: str) -> IPv4Network | None:
-    """Return the podCIDR of a node."""
+    """Return the podCIDR of a node, of IPv4."""
     node = nodes.named(name)
-    return network_of(node.spec.pod_cidr) if node else None
+    return network_of(node.pod_cidr) if node else None

@@ -82,7 +82,7 @@ def cluster_cidr(
     told = proxy.cluster_cidr
     if not pods or told is None or proxy.detect_local not in _FLAG_OR_MODE:
         return
-    given = [n.spec.pod_cidr for n in nodes.items if n.spec.pod_cidr] if nodes else []
+    given = [n.pod_cidr for n in nodes.items if n.pod_cidr] if nodes else []
     if any(_overlap(part, own) for part in told.split(",") for own in (pods, *given)):
         return
     namespace, _, name = proxy.config.partition("/")

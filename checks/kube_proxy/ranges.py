@@ -153,7 +153,7 @@ def _between(nodes: Nodes, said: Finding, readers: list[NodeNetwork]) -> tuple[H
     ends = [
         n.name
         for n in nodes.items
-        if network and (c := _network(n.spec.pod_cidr or "")) and c.overlaps(network)
+        if network and (c := _network(n.pod_cidr)) and c.overlaps(network)
     ]
     return tuple(Hop(HopKind.UNDERLAY, f"{r.node}>{to}") for r in readers for to in ends)
 

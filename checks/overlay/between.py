@@ -21,6 +21,7 @@ from checks.overlay.peers import address_fault, entry_fault, ipv4_network, route
 from checks.overlay.world import Fault, World, carrier_known, control_flows, underlay_answers
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk
 from doctor.model.hop import ANY, Hop, HopKind
+from doctor.model.node import NodeNetwork
 
 __all__ = ["broken_between", "let_pass"]
 
@@ -80,7 +81,7 @@ def _in_between(world: World, code: Code, group: Class, broken: Pairs) -> Findin
     }
     read = [r for n in {n for p in group.pairs for n in p} if (r := world.networks.of(n))]
     sure = len(read) == len({n for p in group.pairs for n in p}) and all(
-        r.tools and r.links for r in read
+        _compared(world, r) for r in read
     )
     underlay = code is UNDERLAY_UNREACHABLE
     whole = group.where == "*>*" and len(group.pairs) > 1
@@ -103,6 +104,13 @@ def _in_between(world: World, code: Code, group: Class, broken: Pairs) -> Findin
         remediation=let_pass(world, code, group),
         falsifier=f"A pod reaches a pod on another node between {group.words}",
     )
+
+
+def _compared(world: World, read: NodeNetwork) -> bool:
+    """Say whether what was set up on a node, and for it, could be compared with what it should be."""
+    node = world.nodes.named(read.node)
+    entries = not world.mesh.overlay or (read.neighbours is not None and read.fdb is not None)
+    return bool(node and node.pod_cidr and read.tools and read.links and read.routes and entries)
 
 
 def _one_direction(world: World, group: Class, broken: Pairs) -> Finding:
@@ -139,10 +147,10 @@ def let_pass(world: World, code: Code, group: Class, first: str = "") -> tuple[R
     elif code is OVERLAY_ROUTED_FILTERED:
         title = "Allow each node's pod network as an allowed address pair of its port"
         commands = [
-            f"openstack port set --allowed-address ip-address={n.spec.pod_cidr} "
+            f"openstack port set --allowed-address ip-address={n.pod_cidr} "
             f'"$({port.format(n.address)})"'
             for n in nodes
-            if n.spec.pod_cidr
+            if n.pod_cidr
         ]
     else:
         title = "See how far packets get between the nodes, and whether the link is up"
@@ -241,7 +249,7 @@ def _all_is_lost(world: World, pairs: Iterable[Pair]) -> bool:
 
 def _twice(world: World, names: Iterable[str]) -> Iterator[Hop]:
     """Yield the pod networks of nodes that share a podCIDR: others can only know one of the two."""
-    known = {n.name: c for n in world.nodes.items if (c := ipv4_network(n.spec.pod_cidr))}
+    known = {n.name: c for n in world.nodes.items if (c := ipv4_network(n.pod_cidr))}
     for name in names:
         own = known.get(name)
         if own and any(o != name and c.overlaps(own) for o, c in known.items()):

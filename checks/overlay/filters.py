@@ -53,7 +53,7 @@ def _source(world: World, seen: Observation) -> str:
     routed = seen.flow.vantage.kind is VantageKind.NODE and not world.mesh.overlay
     if node is None:
         return ""
-    return node.address if routed else node.spec.pod_cidr or ""
+    return node.address if routed else node.pod_cidr
 
 
 def outer_rule(world: World, at: str, to: str, hooks: Iterable[str]) -> Met | None:

@@ -31,10 +31,7 @@ def route_fault(world: World, at: str, to: str) -> Fault | None:
     if not world.flannel.daemonsets or not read or not read.routes or not peer:
         return None
     own = world.nodes.named(at)
-    cidr, mine = (
-        ipv4_network(peer.spec.pod_cidr or ""),
-        ipv4_network((own and own.spec.pod_cidr) or ""),
-    )
+    cidr, mine = ipv4_network(peer.pod_cidr), ipv4_network(own.pod_cidr if own else "")
     if cidr is None or (mine and mine.overlaps(cidr)):
         return None
     evidence = (read.evidence, f"api:nodes/{to}")
@@ -177,7 +174,7 @@ def entry_fault(world: World, at: str, to: str) -> Fault | None:
     read, peer = world.networks.of(at), world.nodes.named(to)
     told = published(peer)
     device = vtep(world, read) if read else None
-    cidr = ipv4_network(peer.spec.pod_cidr or "") if peer else None
+    cidr = ipv4_network(peer.pod_cidr) if peer else None
     if not read or not device or not peer or not cidr or not told.mac or not told.address:
         return None
     route = next((r for r in read.routes if ipv4_network(r.destination) == cidr), None)

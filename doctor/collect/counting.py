@@ -96,7 +96,7 @@ def _ways(stage: Stage, seen: Iterable[Observation]) -> list[tuple[str, str, str
         if o.flow.purpose is Purpose.MESH and ends[0] != ends[1]:
             silent = o.failure is not None and o.failure.unanswered
             (lost if silent else fine).update({ends, ends[::-1]})
-    inner = {n.name: _inner(n.spec.pod_cidr or "") for n in stage.tables.world.linux}
+    inner = {n.name: _inner(n.pod_cidr) for n in stage.tables.world.linux}
     entered = set(stage.nodes)
     broken = sorted(w for w in lost - fine if set(w) <= entered and inner.get(w[1]))
     return [(a, b, inner[b]) for a, b in broken[:_MOST_WAYS]]

@@ -4,6 +4,8 @@ What is not declared here is dropped when a LIST is decoded, so it is never kept
 environment values, Secrets' data and tokens have no field.
 """
 
+from ipaddress import IPv4Network
+
 import msgspec
 
 __all__ = [
@@ -42,6 +44,15 @@ Labels = dict[str, str]
 
 class KubeObject(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Base of all: unknown fields are dropped, absent ones take their defaults."""
+
+
+def _is_ipv4(text: str) -> bool:
+    """Say whether a text is an address or a network of IPv4."""
+    try:
+        IPv4Network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 class Owner(KubeObject, frozen=True):
@@ -124,6 +135,7 @@ class NodeSpec(KubeObject, frozen=True):
     """Node spec."""
 
     pod_cidr: str = msgspec.field(name="podCIDR", default="")
+    pod_cidrs: tuple[str, ...] | None = msgspec.field(name="podCIDRs", default=None)
     taints: tuple[Taint, ...] | None = None
     unschedulable: bool = False
 
@@ -158,9 +170,14 @@ class Node(Item, frozen=True):
 
     @property
     def address(self) -> str:
-        """The first InternalIP; empty where there is none."""
-        found = (a.address for a in self.status.addresses or () if a.type == "InternalIP")
-        return next(found, "")
+        """The first InternalIP of IPv4, else the first at all; empty where there is none."""
+        found = [a.address for a in self.status.addresses or () if a.type == "InternalIP"]
+        return next(filter(_is_ipv4, found), next(iter(found), ""))
+
+    @property
+    def pod_cidr(self) -> str:
+        """Its network of IPv4 for pods, whichever family comes first; empty where it has none."""
+        return next(filter(_is_ipv4, (self.spec.pod_cidr, *(self.spec.pod_cidrs or ()))), "")
 
     @property
     def ready(self) -> bool:

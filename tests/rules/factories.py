@@ -221,6 +221,8 @@ def network(  # noqa: PLR0913 - a node has many parts
         routes=tuple(Route(r) for r in routes),
         drops=drops,
         nat_chains=tuple(chains),
+        neighbours=(),
+        fdb=(),
         ip_forward=forward,
         tools=True,
         tables=filter_table(*(d.text for d in drops), accepts=accepts),

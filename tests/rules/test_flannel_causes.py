@@ -15,7 +15,7 @@ from doctor.engine.attribute import Said, attribute
 from doctor.model.evidence import Flannel, Logs
 from doctor.model.finding import Finding
 from doctor.model.hop import Hop, HopKind
-from doctor.model.kube import Node, Pod
+from doctor.model.kube import Node, NodeSpec, Pod
 from doctor.model.logs import ContainerLog, LogLine
 from tests.rules.factories import MASTER, NAMES, ONE, TWO, findings, flannel, node, nodes, pod, said
 
@@ -214,6 +214,18 @@ def test_a_podcidr_that_is_given_overlaps_no_other() -> None:
     narrow = ("--cluster-cidr=10.244.0.0/24",)
     (wide,) = judge(items=(node(ONE, cidr=""), master), assigner=narrow)
     assert "s#--cluster-cidr=10.244.0.0/24#--cluster-cidr=10.244.0.0/16#" in commands(wide)
+
+
+def test_what_is_used_up_is_seen_where_ipv6_comes_first() -> None:
+    def dual(name: str) -> Node:
+        v4 = node(name).spec.pod_cidr
+        spec = NodeSpec(pod_cidr="fd00:244::/64", pod_cidrs=("fd00:244::/64", v4))
+        return msgspec.structs.replace(node(name), spec=spec)
+
+    full = ("--cluster-cidr=10.244.0.0/24",)
+    for others in ((node(MASTER), node(TWO)), (dual(MASTER), dual(TWO))):
+        (found,) = judge(items=(node(ONE, cidr=""), *others), assigner=full)
+        assert found.code.name == "FLANNEL_PODCIDR_EXHAUSTED"
 
 
 def test_all_nodes_at_once_are_one() -> None:

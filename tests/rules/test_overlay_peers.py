@@ -7,6 +7,8 @@ import pytest
 
 from checks.overlay.reach import pod_to_pod
 from doctor.model.evidence import NodeNetworks, Nodes
+from doctor.model.finding import Confidence
+from doctor.model.kube import NodeSpec
 from doctor.model.node import FdbEntry, Link, Neighbour, NodeNetwork, Route
 from doctor.model.node_state import Socket
 from tests.rules.factories import (
@@ -205,6 +207,39 @@ def test_without_what_flannel_published_nothing_is_compared() -> None:
     broken = nodes(node(TWO, backend_data="{VNI", public_ip=ADDRESSES[TWO]))
     for items in (nodes(), broken):
         assert said(judge(mesh(between(PAIR)), bent, items)) == {("OVERLAY_UDP_FILTERED", WAY)}
+
+
+def dual(items: Nodes) -> Nodes:
+    """Give nodes a network of IPv6 for pods, which comes first."""
+    specs = [(n, f"fd00:244:0:{i}::/64") for i, n in enumerate(items.items)]
+    changed = [
+        msgspec.structs.replace(
+            n,
+            spec=msgspec.structs.replace(n.spec, pod_cidr=v6, pod_cidrs=(v6, n.spec.pod_cidr)),
+        )
+        for n, v6 in specs
+    ]
+    return Nodes(items=tuple(changed))
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_entry_is_compared_where_ipv6_comes_first(name: str) -> None:
+    changes, code = ENTRIES[name]
+    bent = whole(read(ONE, **changes))
+    assert said(judge(mesh(between(PAIR)), bent, dual(told(ONE)))) == {(code, WAY)}
+
+
+def test_what_could_not_be_compared_leaves_the_filter_likely() -> None:
+    def sure(bent: NodeNetworks, items: Nodes) -> bool:
+        (found,) = judge(mesh(between(PAIR)), bent, items)
+        assert found.code.name == "OVERLAY_UDP_FILTERED"
+        return found.confidence is Confidence.CERTAIN
+
+    assert sure(whole(), dual(told(ONE)))
+    none = msgspec.structs.replace(node(TWO), spec=NodeSpec(pod_cidr="fd00::/64"))
+    assert not sure(whole(), nodes(none))
+    for unread in ({"routes": ()}, {"neighbours": None}, {"fdb": None}):
+        assert not sure(whole(read(ONE, **unread)), told(ONE))
 
 
 def test_what_one_node_lacks_for_all_others_is_one_finding() -> None:
