@@ -230,9 +230,7 @@ def test_one_connection_without_an_answer_may_be_chance() -> None:
     once = tuple(
         o for o in flows(ONE).observations if o.ok or o.flow.vantage.kind is VantageKind.POD
     )
-    (found,) = findings(
-        service_ip, ServiceIpFlows(observations=once), nodes(), proxy(), networks()
-    )
+    (found,) = findings(service_ip, ServiceIpFlows(observations=once), nodes(), proxy(), networks())
     assert (found.severity, found.confidence) == (Severity.WARN, Confidence.POSSIBLE)
     (found,) = findings(service_ip, flows(ONE), nodes(), proxy(), networks())
     assert found.severity is Severity.FAIL
