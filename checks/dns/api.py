@@ -12,6 +12,7 @@ from doctor.model.finding import Confidence, Finding, Remediation, Risk, Severit
 from doctor.model.flow import Observation, Purpose, VantageKind
 from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Pod
+from doctor.model.resolver import Corefile
 
 __all__ = ["Around", "cut_off"]
 
@@ -30,13 +31,14 @@ _BELOW = (
 
 
 class Around(NamedTuple):
-    """What is known of the way between CoreDNS and the API server."""
+    """What is known of CoreDNS: what it said and is told, and its way to the API server."""
 
     logs: Logs | None = None
     nodes: Nodes | None = None
     flows: ServiceIpFlows | None = None
     networks: NodeNetworks | None = None
     flannel: Flannel | None = None
+    corefile: Corefile | None = None
 
 
 class _Way(NamedTuple):

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from checks.dns.codes import VERIFY, dns_code
+from checks.dns.mending import namespace_of, restarts
 from doctor.contract import check
-from doctor.model.evidence import DnsService, Logs
+from doctor.model.evidence import Backend, DnsService, Logs
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.hop import Hop, HopKind
 
@@ -87,28 +88,27 @@ def unhindered(dns: DnsService, logs: Logs) -> Iterator[Finding]:
         for pod in backend.pods if backend else ():
             line = logs.said(pod.key, *said.words) if pod.ready else None
             if line and backend:
-                yield _finding(said, backend.key, pod.key, line)
+                yield _finding(said, backend, pod.key, line)
                 break
 
 
-def _finding(said: _Said, key: str, pod: str, line: tuple[str, str]) -> Finding:
+def _finding(said: _Said, backend: Backend, pod: str, line: tuple[str, str]) -> Finding:
     """Say what a replica said."""
     text, evidence = line
-    namespace = key.partition("/")[0]
-    get = f"kubectl -n {namespace} get configmap coredns -o yaml"
+    get = f"kubectl -n {namespace_of(backend)} get configmap coredns -o yaml"
     change = _LIMIT if said.code is DNS_FORWARD_LIMIT else _TCP
     mend = f"{get} | sed '{change}' | kubectl replace -f -"
     return Finding(
         code=said.code,
         title=f"CoreDNS {said.meaning} ({pod}): {text[:200].rstrip('.')}",
-        hop=Hop(HopKind.SERVICE, key),
+        hop=Hop(HopKind.SERVICE, backend.key),
         evidence=(evidence, f"api:pods/{pod}"),
         severity=Severity.WARN,
         confidence=Confidence.LIKELY,
         remediation=(
             Remediation(
                 said.title,
-                (mend, f"kubectl -n {namespace} rollout restart deployment coredns"),
+                (mend, *restarts(backend)),
                 Risk.SAFE,
                 VERIFY,
             ),

@@ -38,6 +38,12 @@ _WAITS_FOR_NODE = (
     "node.kubernetes.io/unreachable",
     "node.kubernetes.io/network-unavailable",
 )
+_RELIEF = {
+    "node.kubernetes.io/disk-pressure": "sudo crictl rmi --prune",
+    "node.kubernetes.io/memory-pressure": "ps -eo rss,pid,comm --sort=-rss | head",
+    "node.kubernetes.io/pid-pressure": "ps -eo nlwp,pid,comm --sort=-nlwp | head",
+}
+"""What a taint tells that the node is short of, and what sets room free there or shows who takes it."""
 _UNINITIALISED = "node.cloudprovider.kubernetes.io/uninitialized"
 
 
@@ -58,13 +64,15 @@ def unschedulable(backend: Backend, nodes: Iterable[Node]) -> Finding | None:
         else f"kubectl taint node {n} {t.key}:{t.effect}-"
         for n, taints in kept.items()
         for t in taints
-        if t.key not in _WAITS_FOR_NODE and "control-plane" not in t.key
+        if t.key not in (*_WAITS_FOR_NODE, *_RELIEF) and "control-plane" not in t.key
     )
+    short = {n: _short(taints) for n, taints in kept.items()}
+    relief = tuple(f'ssh {n} "{_RELIEF[k]}"' for n, keys in short.items() for k in keys)
     title = (
         f"No node takes the pods of the DNS server: {and_list(p.key for p in waiting)} "
         f"tolerate{'s' if len(waiting) == 1 else ''} none of the taints {and_list(keys)}"
     )
-    what = "Remove the taints"
+    what = "Remove the taints" if removals or not relief else _relieve(short)
     if _UNINITIALISED in keys:
         what += "; the cloud controller manager does so once it runs, and nothing else ever does"
     look = tuple(f"kubectl describe node {n}" for n in kept)
@@ -78,6 +86,21 @@ def unschedulable(backend: Backend, nodes: Iterable[Node]) -> Finding | None:
             *(f"api:nodes/{n}" for n in kept),
         ),
         consequence_of=tuple(Hop(k, n) for k in (HopKind.NODE, HopKind.FLANNEL) for n in own),
-        remediation=(Remediation(what, removals or look, Risk.SAFE, VERIFY),),
+        remediation=(Remediation(what, removals or relief or look, Risk.SAFE, VERIFY),),
         falsifier=f"Service {backend.key} has a ready endpoint",
+    )
+
+
+def _short(taints: Iterable[Taint]) -> list[str]:
+    """List the taints that the node's controller sets while the node is short of something."""
+    return [t.key for t in taints if t.key in _RELIEF]
+
+
+def _relieve(short: dict[str, list[str]]) -> str:
+    """Say what nodes are short of: their kubelets take these taints away by themselves."""
+    of = {k.partition("/")[2].removesuffix("-pressure") for keys in short.values() for k in keys}
+    words = {"disk": "disk", "memory": "memory", "pid": "process ids"}
+    return (
+        f"Free {and_list(words[k] for k in of)} on {and_list(n for n, keys in short.items() if keys)}; "
+        "the taints go as soon as the kubelet sees it, and come back if they are removed before"
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from checks.common import and_list, ids
 from checks.dns.codes import VERIFY, dns_code
+from checks.dns.mending import KUBELET_CONFIG, kubelets, namespace_of, restarts
 from doctor.contract import check
 from doctor.model.evidence import DnsService, NodeResolver, Resolvers, Upstreams
 from doctor.model.finding import Code, Finding, Remediation, Risk
@@ -42,7 +43,6 @@ DNS_SEARCH_WILDCARD = dns_code(
 )
 
 _LINK_LOCAL = "169.254."
-_CONFIG = "/var/lib/kubelet/config.yaml"
 
 
 @check(
@@ -213,49 +213,28 @@ def _mend(code: Code, told: str, nodes: list[str], dns: DnsService) -> tuple[Rem
             for n in nodes
         )
         title = "Start the DNS cache there"
-        other = _kubelets(f"clusterDNS: [{address}]", nodes, "Or let pods ask the Service")
+        other = kubelets(f"clusterDNS: [{address}]", nodes, "Or let pods ask the Service")
         restart = "kubectl -n kube-system rollout restart daemonset node-local-dns"
         return (Remediation(title, (*commands, restart), Risk.SAFE, VERIFY), other)
     if code is DNS_CLUSTER_DOMAIN_MISMATCH:
         return (_zone(told, nodes, dns),)
     title = "Correct clusterDNS in the kubelet's configuration, and restart it"
-    return (_kubelets(f"clusterDNS: [{address}]", nodes, title),)
+    return (kubelets(f"clusterDNS: [{address}]", nodes, title),)
 
 
 def _zone(told: str, nodes: list[str], dns: DnsService) -> Remediation:
     """Say how to make both ends agree: most nodes are right."""
-    namespace = dns.backend.key.partition("/")[0] if dns.backend else "kube-system"
+    namespace = namespace_of(dns.backend)
     old, new = dns.domain.replace(".", "[.]"), told
     get = f"kubectl -n {namespace} get configmap coredns -o yaml"
     return Remediation(
         f"Let CoreDNS answer for {told}; or, if {dns.domain} is meant, correct clusterDomain in "
-        f"{_CONFIG} on {and_list(nodes)}",
+        f"{KUBELET_CONFIG} on {and_list(nodes)}",
         (
             f"{get} | sed '/kubernetes /s|{old}|{new}|' | kubectl replace -f -",
-            f"kubectl -n {namespace} rollout restart deployment coredns",
+            *restarts(dns.backend),
         ),
         Risk.SAFE,
-        VERIFY,
-    )
-
-
-def _kubelets(line: str, nodes: list[str], title: str) -> Remediation:
-    """Write a line into kubelets' configuration, and have it heeded."""
-    key, _, _ = line.partition(":")
-    # it crosses two shells: what is in double quotes is left to the second one
-    change = f"/^{key}:/,/^[^- ]/{{/^{key}:/d;/^ *- /d}};\\$a {line}"
-    commands = [
-        command
-        for n in nodes
-        for command in (
-            f"ssh {n} \"sudo sed -i '{change}' {_CONFIG}\"",
-            f"ssh {n} sudo systemctl restart kubelet",
-        )
-    ]
-    return Remediation(
-        f"{title}; pods there keep the old one until they are made anew",
-        tuple(commands),
-        Risk.DISRUPTIVE,
         VERIFY,
     )
 

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 DNS_SERVICE_MISSING = dns_code("DNS_SERVICE_MISSING", "The cluster has no DNS Service.")
-DNS_SCALED_TO_ZERO = dns_code("DNS_SCALED_TO_ZERO", "The DNS server's Deployment wants no replica.")
+DNS_SCALED_TO_ZERO = dns_code("DNS_SCALED_TO_ZERO", "What runs the DNS server wants no pod of it.")
 DNS_SELECTOR_MATCHES_NOTHING = dns_code(
     "DNS_SELECTOR_MATCHES_NOTHING", "The DNS Service's selector matches no pod."
 )
@@ -94,7 +94,7 @@ def running(
     Sources:
         Kubernetes documentation, "Debugging DNS Resolution" and "Debug Services".
     """
-    around = Around(logs, nodes, flows, networks, flannel)
+    around = Around(logs, nodes, flows, networks, flannel, dns.corefile)
     if dns.absent or any(g.essential for g in dns.gaps):
         return
     backend = dns.backend
@@ -203,7 +203,9 @@ def _some_fail(backend: Backend, around: Around) -> Iterator[Finding]:
     if not backend.ready:
         return
     crashing = tuple(p for p in backend.pods if p.crashing)
-    found = by_words_of_config(backend, crashing, around.logs) if crashing else None
+    found = (
+        by_words_of_config(backend, crashing, around.logs, around.corefile) if crashing else None
+    )
     found = found or cut_off(backend, around)
     if found:
         yield found
@@ -220,15 +222,42 @@ def _no_endpoint(backend: Backend, around: Around) -> Finding:
         title = f"Deployment {key} is scaled to 0 replicas: Service {backend.key} has no endpoint"
         return _finding(DNS_SCALED_TO_ZERO, backend.key, title, (f"api:deployments/{key}",), mend)
     if not backend.pods and not backend.workloads:
-        return _no_match(backend)
+        return _unwanted(backend) if backend.daemonsets else _no_match(backend)
     if found := unschedulable(backend, around.nodes.items if around.nodes else ()):
         return found
     if killed := _killed(backend):
         return _out_of_memory(backend, killed, Severity.FAIL)
-    said = by_words(backend, tuple(p for p in backend.pods if not p.ready), around.logs)
+    said = by_words(
+        backend, tuple(p for p in backend.pods if not p.ready), around.logs, around.corefile
+    )
     if said is None or said.code is DNS_API_UNREACHABLE:
         said = cut_off(backend, around) or said
     return said or _not_ready(backend)
+
+
+def _unwanted(backend: Backend) -> Finding:
+    """Say that DaemonSets run the DNS server, and no node is one of theirs."""
+    key = and_list(d.key for d in backend.daemonsets)
+    wanted = sum(d.status.desired_number_scheduled for d in backend.daemonsets)
+    label = [
+        f"kubectl label nodes -l kubernetes.io/os=linux --overwrite {k}={v}"
+        for d in backend.daemonsets
+        for k, v in sorted((d.spec.template.spec.node_selector or {}).items())
+        if k != "kubernetes.io/os"
+    ]
+    look = [f"kubectl -n {d.namespace} describe daemonset {d.name}" for d in backend.daemonsets]
+    title = f"DaemonSet {key} wants {wanted} pods: Service {backend.key} has no endpoint"
+    mend = Remediation(
+        f"Give nodes the labels that {key} asks for"
+        if label
+        else f"See what keeps {key} off nodes",
+        tuple(label or look),
+        Risk.SAFE,
+        VERIFY,
+    )
+    more = tuple(f"api:daemonsets/{d.key}" for d in backend.daemonsets)
+    code = DNS_NOT_READY if wanted else DNS_SCALED_TO_ZERO
+    return _finding(code, backend.key, title, more, mend)
 
 
 def _no_match(backend: Backend) -> Finding:

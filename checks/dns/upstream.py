@@ -7,6 +7,7 @@ import msgspec
 
 from checks.common import and_list, ids, security_group_rules
 from checks.dns.codes import VERIFY, dns_code
+from checks.dns.mending import namespace_of, restarts
 from doctor.contract import check
 from doctor.model.evidence import DnsService, Nodes, Upstream, Upstreams
 from doctor.model.failure import Failure
@@ -297,7 +298,7 @@ def _reach(asked: list[_Asked], nodes: Nodes | None) -> Remediation:
 
 def _edit(dns: DnsService) -> Remediation:
     """Say where CoreDNS is told whom to ask."""
-    namespace = dns.backend.key.partition("/")[0] if dns.backend else "kube-system"
+    namespace = namespace_of(dns.backend)
     return Remediation(
         "Or forward to a resolver that answers",
         (f"kubectl -n {namespace} edit configmap coredns",),
@@ -308,7 +309,7 @@ def _edit(dns: DnsService) -> Remediation:
 
 def _only(dns: DnsService, dead: list[_Asked], alive: list[_Asked]) -> Remediation:
     """Forward to those that answer alone."""
-    namespace = dns.backend.key.partition("/")[0] if dns.backend else "kube-system"
+    namespace = namespace_of(dns.backend)
     good = " ".join(dict.fromkeys(a.place for a in alive))
     get = f"kubectl -n {namespace} get configmap coredns -o yaml"
     if all(a.upstream.source == "resolv.conf" for a in (*dead, *alive)):
@@ -319,7 +320,7 @@ def _only(dns: DnsService, dead: list[_Asked], alive: list[_Asked]) -> Remediati
         f"Forward to {and_list(a.place for a in alive)} alone; CoreDNS reloads it within a minute",
         (
             f"{get} | sed '{change}' | kubectl replace -f -",
-            f"kubectl -n {namespace} rollout restart deployment coredns",
+            *restarts(dns.backend),
         ),
         Risk.SAFE,
         VERIFY,

@@ -6,10 +6,12 @@ import msgspec
 
 from checks.common import and_list
 from checks.dns.codes import VERIFY, dns_code
+from checks.dns.mending import kubelets, namespace_of, restarts
 from doctor.model.evidence import Backend, Logs
 from doctor.model.finding import Code, Finding, Remediation, Risk, Severity
 from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Pod
+from doctor.model.resolver import Corefile
 
 __all__ = [
     "DNS_API_UNREACHABLE",
@@ -36,6 +38,10 @@ DNS_API_UNREACHABLE = dns_code(
 )
 
 
+_RESOLV_CONF = "/etc/resolv.conf"
+_RESOLVED = "/run/systemd/resolve/resolv.conf"
+"""Where systemd-resolved writes whom it asks itself."""
+
 SAID = (DNS_FORWARDING_LOOP, DNS_COREFILE_INVALID, DNS_RBAC_FORBIDDEN, DNS_API_UNREACHABLE)
 
 
@@ -58,31 +64,40 @@ _WORDS = (
 """The surest first."""
 
 
-def by_words(backend: Backend, pods: tuple[Pod, ...], logs: Logs | None) -> Finding | None:
+def by_words(
+    backend: Backend, pods: tuple[Pod, ...], logs: Logs | None, corefile: Corefile | None = None
+) -> Finding | None:
     """Say why pods are not ready, where one of them said so itself; None where none did.
 
     Args:
         backend: The DNS Service.
         pods: Its pods that are not ready.
         logs: What was read of them.
+        corefile: What they are told; None where it was not read.
     """
     for said in _WORDS:
         for pod in pods:
             line = logs.said(pod.key, *said.words) if logs else None
             if line:
-                return _finding(said.code, backend, pods, line)
+                return _finding(said.code, backend, pods, line, corefile)
     return None
 
 
 def by_words_of_config(
-    backend: Backend, pods: tuple[Pod, ...], logs: Logs | None
+    backend: Backend, pods: tuple[Pod, ...], logs: Logs | None, corefile: Corefile | None = None
 ) -> Finding | None:
     """Say the same of what every replica is told alike; not of a way that one of them lacks."""
-    found = by_words(backend, pods, logs)
+    found = by_words(backend, pods, logs, corefile)
     return None if found is None or found.code is DNS_API_UNREACHABLE else found
 
 
-def _finding(code: Code, backend: Backend, pods: tuple[Pod, ...], line: tuple[str, str]) -> Finding:
+def _finding(
+    code: Code,
+    backend: Backend,
+    pods: tuple[Pod, ...],
+    line: tuple[str, str],
+    corefile: Corefile | None,
+) -> Finding:
     """Say what the words mean."""
     text, evidence = line
     severity = Severity.WARN if backend.ready else Severity.FAIL
@@ -108,15 +123,16 @@ def _finding(code: Code, backend: Backend, pods: tuple[Pod, ...], line: tuple[st
         evidence=(evidence, f"api:services/{backend.key}", *(f"api:pods/{p.key}" for p in pods)),
         severity=severity,
         consequence_of=tuple(Hop(k, n) for k in kinds for n in nodes) if below else (),
-        remediation=_mend(code, backend, pods),
+        remediation=_mend(code, backend, pods, corefile),
         falsifier=f"{pods[0].key} becomes ready",
     )
 
 
-def _mend(code: Code, backend: Backend, pods: tuple[Pod, ...]) -> tuple[Remediation, ...]:
+def _mend(
+    code: Code, backend: Backend, pods: tuple[Pod, ...], corefile: Corefile | None
+) -> tuple[Remediation, ...]:
     """Say how to mend it."""
-    namespace = backend.key.partition("/")[0]
-    restart = f"kubectl -n {namespace} rollout restart deployment coredns"
+    namespace = namespace_of(backend)
     if code is DNS_RBAC_FORBIDDEN:
         needs = {"discovery.k8s.io": ["endpointslices"], "": ["services", "pods", "namespaces"]}
         rules = [
@@ -127,38 +143,56 @@ def _mend(code: Code, backend: Backend, pods: tuple[Pod, ...]) -> tuple[Remediat
         change = msgspec.json.encode(adds).decode()
         patch = f"kubectl patch clusterrole system:coredns --type=json -p '{change}'"
         title = "Give CoreDNS's role the rights that it needs"
-        return (Remediation(title, (patch, restart), Risk.SAFE, VERIFY),)
+        return (Remediation(title, (patch, *restarts(backend)), Risk.SAFE, VERIFY),)
     if code is DNS_COREFILE_INVALID:
         edit = f"kubectl -n {namespace} edit configmap coredns"
-        undo = f"kubectl -n {namespace} rollout restart deployment coredns"
-        return (
-            Remediation(
-                "Correct the line of the Corefile that is named", (edit, undo), Risk.SAFE, VERIFY
-            ),
-        )
+        title = "Correct the line of the Corefile that is named"
+        return (Remediation(title, (edit, *restarts(backend)), Risk.SAFE, VERIFY),)
     if code is DNS_FORWARDING_LOOP:
-        nodes = sorted({p.node for p in pods if p.node})
-        looks = tuple(f"ssh {n} grep -E '^resolvConf' /var/lib/kubelet/config.yaml" for n in nodes)
-        get = f"kubectl -n {namespace} get configmap coredns -o yaml"
-        return (
-            Remediation(
-                "See which resolv.conf the kubelets hand on: it must name no address of the node "
-                "itself, as systemd-resolved's stub at 127.0.0.53 (use "
-                "/run/systemd/resolve/resolv.conf)",
-                (*looks, restart),
-                Risk.SAFE,
-                VERIFY,
-            ),
-            Remediation(
-                "Or name the resolver in the Corefile",
-                (f"{get} | grep -n forward", f"kubectl -n {namespace} edit configmap coredns"),
-                Risk.SAFE,
-                VERIFY,
-            ),
-        )
+        return (_unloop(backend, pods, corefile),)
     looks = tuple(f"kubectl -n {namespace} logs {p.name} --tail=20" for p in pods[:2])
     return (
         Remediation(
             "See what lies between these pods and the API server", looks, Risk.SAFE, VERIFY
         ),
     )
+
+
+def _unloop(backend: Backend, pods: tuple[Pod, ...], corefile: Corefile | None) -> Remediation:
+    """Say how to have CoreDNS ask others: where it is told of itself, is told of them instead."""
+    if itself := _leads_back(corefile):
+        get = f"kubectl -n {namespace_of(backend)} get configmap coredns -o yaml"
+        changes = (f"/forward /s|{_literally(t)}|{_RESOLV_CONF}|" for t in itself)
+        return Remediation(
+            f"Forward to the resolvers of {_RESOLV_CONF}, not to {and_list(itself)}, which "
+            "leads back to CoreDNS",
+            (f"{get} | sed '{';'.join(changes)}' | kubectl replace -f -", *restarts(backend)),
+            Risk.SAFE,
+            VERIFY,
+        )
+    nodes = sorted({p.node for p in pods if p.node})
+    mend = kubelets(
+        f"resolvConf: {_RESOLVED}",
+        nodes,
+        "Have the kubelets hand on a resolv.conf that names no address of the node itself, as "
+        "systemd-resolved's stub at 127.0.0.53 is",
+    )
+    return msgspec.structs.replace(mend, commands=(*mend.commands, *restarts(backend)))
+
+
+def _leads_back(corefile: Corefile | None) -> list[str]:
+    """List whom the Corefile sends queries to that come back; empty where a resolv.conf says it."""
+    told = corefile.forwarded if corefile else ()
+    itself = [t for t in told if _is_loopback(t)]
+    return itself or ([] if any(t.startswith("/") for t in told) else list(told))
+
+
+def _literally(word: str) -> str:
+    """Write a word so that sed takes each of its letters for itself."""
+    return "".join(f"[{c}]" if c in ".[*" else c for c in word)
+
+
+def _is_loopback(target: str) -> bool:
+    """Say whether ``forward`` sends a query to the pod itself."""
+    place = target.rpartition("://")[2]
+    return place.startswith(("127.", "[::1]")) or place in {"::1", "localhost"}

@@ -55,7 +55,7 @@ LOGS = "pods/log"
 _PODS = ("nodes", "pods", "services", "endpointslices")
 _FLANNEL = ("nodes", "pods", "daemonsets", "configmaps:flannel", "events:warning")
 _PROBING = (*_FLANNEL, *_PODS, "apiservices", Wave.NODE, Wave.PROBE_PODS)
-_DNS = (*_PODS, "deployments", "configmaps:coredns", "events:warning")
+_DNS = (*_PODS, "deployments", "daemonsets", "configmaps:coredns", "events:warning")
 _INGRESS = (*_PODS, "ingresses", "ingressclasses", "deployments", "daemonsets")
 _METALLB = (
     "services",

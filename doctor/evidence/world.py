@@ -208,12 +208,8 @@ class World:
             asked_port=asked_port,
             endpoints=self._endpoints(key, port) if port else (),
             pods=pods,
-            workloads=tuple(
-                w
-                for w in self.workloads
-                if w.namespace == service.namespace
-                and matches(selector, w.spec.template.metadata.labels or {})
-            ),
+            workloads=tuple(w for w in self.workloads if _makes(w, service)),
+            daemonsets=tuple(d for d in self.daemonsets if _makes(d, service)),
             nearly=() if pods else self._nearly(service),
             events=self.events_of(pods),
             referrers=referrers,
@@ -242,6 +238,12 @@ class World:
             for address in e.addresses
             if ":" not in address
         )
+
+
+def _makes(workload: Deployment | DaemonSet, service: Service) -> bool:
+    """Say whether the pods that a workload makes are a Service's."""
+    labels = workload.spec.template.metadata.labels or {}
+    return workload.namespace == service.namespace and matches(service.spec.selector, labels)
 
 
 def _port(service: Service, asked: str) -> ServicePort | None:

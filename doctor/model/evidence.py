@@ -380,6 +380,7 @@ class Backend(msgspec.Struct, frozen=True):
         nearly: Pods of the namespace that share a label key with the selector, but not its value.
         events: Events of its pods.
         referrers: Who refers to it: ``Ingress shop/web``.
+        daemonsets: DaemonSets whose template its selector matches.
     """
 
     key: str
@@ -392,6 +393,7 @@ class Backend(msgspec.Struct, frozen=True):
     nearly: tuple[Pod, ...] = ()
     events: tuple[Event, ...] = ()
     referrers: tuple[str, ...] = ()
+    daemonsets: tuple[DaemonSet, ...] = ()
 
     @property
     def ready(self) -> tuple[EndpointAddress, ...]:

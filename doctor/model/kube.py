@@ -516,6 +516,7 @@ class TemplateSpec(KubeObject, frozen=True):
 
     containers: tuple[Container, ...] = ()
     tolerations: tuple[Toleration, ...] | None = None
+    node_selector: Labels | None = None
 
 
 class PodTemplate(KubeObject, frozen=True):

@@ -83,7 +83,8 @@ class Corefile(msgspec.Struct, frozen=True):
 
     Args:
         blocks: Its server blocks.
-        whole: Whether all of it was understood: braces match, and nothing is imported.
+        whole: Whether all of it was understood: braces match, nothing is imported, and nothing
+            stands in the environment.
     """
 
     blocks: tuple[ServerBlock, ...] = ()
@@ -99,7 +100,20 @@ class Corefile(msgspec.Struct, frozen=True):
                 for plugin in block.plugins
                 if plugin.name == "kubernetes"
                 for zone in [_zone(a) for a in plugin.args] or list(block.zones)
-                if not zone.endswith("arpa") and zone != ROOT
+                if not zone.endswith("arpa") and zone != ROOT and "{" not in zone
+            )
+        )
+
+    @property
+    def forwarded(self) -> tuple[str, ...]:
+        """Whom its ``forward`` directives send queries to, as written."""
+        return tuple(
+            dict.fromkeys(
+                target
+                for block in self.blocks
+                for plugin in block.plugins
+                if plugin.name == "forward"
+                for target in plugin.args[1:]
             )
         )
 

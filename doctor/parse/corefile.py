@@ -16,6 +16,8 @@ _KEY = re.compile(r"(?:(?:dns|tls|grpc|https)://)?(\[[^\]]*\]|[^:]*)(?::(\d{1,5}
 _PORTS = {"tls": 853, "grpc": 443, "https": 443}
 _LAST_PORT = 65535
 _CUT = "# cut"
+_VARIABLE = re.compile(r"\{\$|\{%")
+"""What begins the name of an environment variable, whose value is not known."""
 
 _JUDGED = frozenset({"kubernetes", "forward", "proxy", "loop", "cache", "ready", "health"})
 """Directives that are kept with their words; of others only the name: it may hold a key."""
@@ -39,7 +41,7 @@ class _Word(msgspec.Struct, frozen=True):
 def parse_corefile(text: str) -> Corefile:
     """Read server blocks; what is not understood makes it not whole. Never raises.
 
-    Snippets are not followed, nor are imported files: what they hold is not known.
+    Snippets are not followed, nor are imported files or variables: what they hold is not known.
     """
     words = list(_words(text[:_MOST_CHARS]))
     blocks: list[ServerBlock] = []
@@ -58,6 +60,7 @@ def parse_corefile(text: str) -> Corefile:
             whole = whole and not any(p.name in ("import", "}") for p in plugins)
             blocks += _blocks(keys, plugins)
         at = end
+    whole = whole and not any(_VARIABLE.search(w.text) for w in words)
     return Corefile(tuple(blocks), whole and at >= len(words))
 
 

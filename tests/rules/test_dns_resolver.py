@@ -8,6 +8,7 @@ from doctor.model.evidence import DnsService, NodeResolver, Resolvers
 from doctor.model.failure import Failure
 from doctor.model.flow import FlowKind, Observation, Purpose
 from doctor.model.resolver import Corefile, Plugin, ResolvConf, ServerBlock
+from doctor.parse.corefile import parse_corefile
 from tests.rules.factories import DNS_IP, DNS_KEY, ONE, TWO, dns, findings, said, seen, vantage
 
 SEARCH = ("x.svc.cluster.local", "svc.cluster.local", "cluster.local", "novalocal")
@@ -46,6 +47,15 @@ def judge(
     """Run the check."""
     resolvers = Resolvers(items=items, observations=observations)
     return said(findings(pod_resolver, resolvers, table or corefile("cluster.local")))
+
+
+def test_a_domain_that_stands_in_the_environment_is_not_known() -> None:
+    conf = parse_corefile(".:53 {\n kubernetes {$CLUSTER_DOMAIN} in-addr.arpa\n}\n")
+    table = msgspec.structs.replace(dns(ONE, TWO), corefile=conf)
+    assert not conf.cluster_zones
+    assert judge(RIGHT, table=table) == set()
+    both = parse_corefile(".:53 {\n kubernetes {$CLUSTER_DOMAIN} corp.local\n}\n")
+    assert judge(RIGHT, table=msgspec.structs.replace(table, corefile=both)) == set()
 
 
 def test_the_service_is_asked() -> None:

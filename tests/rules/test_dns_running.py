@@ -7,11 +7,15 @@ import msgspec
 import pytest
 
 from checks.dns.lately import unhindered
+from checks.dns.mending import restarts
 from checks.dns.running import running
 from doctor.model.evidence import Backend, DnsService, Logs, Nodes
 from doctor.model.finding import Severity
 from doctor.model.kube import (
     Container,
+    DaemonSet,
+    DaemonSpec,
+    DaemonStatus,
     Deployment,
     Meta,
     NodeSpec,
@@ -25,6 +29,7 @@ from doctor.model.kube import (
     WorkloadSpec,
 )
 from doctor.model.logs import ContainerLog, LogLine
+from doctor.model.resolver import Corefile, Plugin, ServerBlock
 from tests.rules.factories import MASTER, NAMES, ONE, TWO, dns, findings, node, nodes, pod, said
 
 CONTROL_PLANE = Taint("node-role.kubernetes.io/control-plane", "NoSchedule")
@@ -91,6 +96,54 @@ def test_nodes_that_are_not_ready_are_their_own_fault() -> None:
     (found,) = findings(running, behind(waiting()), table)
     assert {str(h) for h in found.consequence_of} >= {f"node:{MASTER}", f"flannel:{ONE}"}
     assert found.remediation[0].commands == (f"kubectl uncordon {TWO}",)
+
+
+DISK = Taint("node.kubernetes.io/disk-pressure", "NoSchedule")
+MEMORY = Taint("node.kubernetes.io/memory-pressure", "NoSchedule")
+
+
+def test_what_a_node_is_short_of_is_freed_and_its_taint_left_alone() -> None:
+    table = tainted(master=(CONTROL_PLANE, DISK), one=(DISK,), two=(MEMORY,))
+    (found,) = findings(running, behind(waiting(TOLERANT)), table)
+    assert said([found]) == {("DNS_UNSCHEDULABLE", SERVICE)}
+    (mend,) = found.remediation
+    assert mend.title.startswith("Free disk and memory on ")
+    assert f'ssh {ONE} "sudo crictl rmi --prune"' in mend.commands
+    assert not any("kubectl taint" in c for c in mend.commands)
+    # a taint that somebody set is taken off all the same
+    mixed = tainted(master=(DISK,), one=(UNINITIALISED,), two=(MEMORY,))
+    (found,) = findings(running, behind(waiting()), mixed)
+    assert found.remediation[0].commands == (
+        f"kubectl taint node {ONE} {UNINITIALISED.key}:NoSchedule-",
+    )
+
+
+def daemon(selector: dict[str, str] | None, wanted: int = 0) -> DaemonSet:
+    """Make a DaemonSet that runs CoreDNS on some nodes."""
+    template = PodTemplate(spec=TemplateSpec(node_selector=selector))
+    return DaemonSet(
+        metadata=Meta(name="node-dns", namespace="kube-system"),
+        spec=DaemonSpec(template=template),
+        status=DaemonStatus(desired_number_scheduled=wanted),
+    )
+
+
+@pytest.mark.parametrize(
+    ("selector", "wanted", "code", "command"),
+    [
+        ({"dns": "yes"}, 0, "DNS_SCALED_TO_ZERO", "kubectl label nodes -l kubernetes.io/os=linux"),
+        (None, 0, "DNS_SCALED_TO_ZERO", "kubectl -n kube-system describe daemonset node-dns"),
+        (None, 3, "DNS_NOT_READY", "kubectl -n kube-system describe daemonset node-dns"),
+    ],
+)
+def test_a_daemonset_that_no_node_runs(
+    selector: dict[str, str] | None, wanted: int, code: str, command: str
+) -> None:
+    table = dns(pods=(), endpoints=(), daemonsets=(daemon(selector, wanted),))
+    (found,) = findings(running, table)
+    assert said([found]) == {(code, SERVICE)}
+    assert found.remediation[0].commands[0].startswith(command)
+    assert "kubeadm" not in " ".join(found.remediation[0].commands)
 
 
 @pytest.mark.parametrize(
@@ -263,3 +316,42 @@ def test_a_port_that_the_service_lacks(ports: tuple[ServicePort, ...], missing: 
     found = findings(running, table)
     assert said(found) == ({("DNS_SERVICE_PORT_MISSING", SERVICE)} if missing else set())
     assert all(f"no port 53 for {missing}:" in f.title for f in found)
+
+
+@pytest.mark.parametrize(
+    ("target", "commands"),
+    [
+        ("127.0.0.1", ("sed '/forward /s|127[.]0[.]0[.]1|/etc/resolv.conf|'",)),
+        ("127.0.0.1:53", ("sed '/forward /s|127[.]0[.]0[.]1:53|/etc/resolv.conf|'",)),
+        (
+            "/etc/resolv.conf",
+            ("$a resolvConf: /run/systemd/resolve/resolv.conf", "restart kubelet"),
+        ),
+        ("203.0.113.53", ("sed '/forward /s|203[.]0[.]113[.]53|/etc/resolv.conf|'",)),
+    ],
+)
+def test_the_loop_is_opened_where_it_is_closed(target: str, commands: tuple[str, ...]) -> None:
+    crashing = pod("coredns-1", ONE, ready=False, waiting="CrashLoopBackOff", exit_code=1)
+    conf = Corefile((ServerBlock((".",), 53, (Plugin("forward", (".", target)),)),))
+    table = msgspec.structs.replace(behind(crashing), corefile=conf)
+    (found,) = findings(running, table, None, words(LOOP))
+    (mend,) = found.remediation
+    *doing, last = mend.commands
+    assert last == "kubectl -n kube-system rollout restart deployment coredns"
+    assert len(doing) == len(commands)
+    assert all(c in d for c, d in zip(commands, doing, strict=True))
+
+
+def test_what_runs_the_server_is_restarted_by_its_name() -> None:
+    named = msgspec.structs.replace(
+        DEPLOYMENT, metadata=Meta(name="rke2-coredns", namespace="kube-system")
+    )
+    (backend, start) = (dns(ONE).backend, "kubectl -n kube-system rollout restart")
+    assert backend is not None
+    assert restarts(msgspec.structs.replace(backend, workloads=(named,))) == (
+        f"{start} deployment rke2-coredns",
+    )
+    assert restarts(msgspec.structs.replace(backend, daemonsets=(daemon(None),))) == (
+        f"{start} daemonset node-dns",
+    )
+    assert restarts(None) == (f"{start} deployment coredns",)
