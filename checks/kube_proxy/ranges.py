@@ -1,7 +1,7 @@
 """The networks of Services and of pods beside what else the nodes know."""
 
-from collections.abc import Iterator
-from ipaddress import IPv4Network, ip_address
+from collections.abc import Container, Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 import msgspec
 
@@ -38,7 +38,12 @@ SERVICE_CIDR_EXHAUSTED = Code(
     Link.KUBE_PROXY,
     "There is no address left for another Service, or almost none.",
 )
-_OWN = ("cni", "flannel", "veth", "lo", "kube-", "docker", "br-", "cali", "nodelocaldns", "tunl")
+_OWN = (
+    *("lo", "cni", "flannel", "veth", "kube-", "nodelocaldns", "docker", "br-"),
+    *("cali", "vxlan.calico", "wireguard.cali", "tunl", "cilium", "lxc", "weave", "antrea", "ovn-"),
+)
+"""How devices begin that lead to no other network: the node's own, and what CNIs make for pods."""
+
 _NETWORK_AND_BROADCAST = 2
 _SCARCE = 0.95
 
@@ -68,7 +73,9 @@ def overlaps(
 
     Look-alikes:
         A route to a network that contains the Services', as 10.0.0.0/8 does, is passed over by
-        translation, and is no conflict by itself. Routes to pods by other nodes are flannel's own.
+        translation, and is no conflict by itself. Routes to pods by other nodes are flannel's own,
+        whichever of a node's addresses they lead by: flannel may use another interface than the
+        kubelet. Devices that another CNI plugin made lead to pods, too.
         A route that takes the pods of a node away right now is the overlay's fault.
 
     Remediation:
@@ -78,9 +85,10 @@ def overlaps(
         Kubernetes documentation, "Cluster Networking", "Service ClusterIP allocation". kubeadm issue
         1591. kubernetes/kubernetes issue 17962.
     """
-    addresses = {n.address: n.name for n in nodes.items if n.address}
+    addresses = {a: n.name for n in nodes.items for a in n.addresses}
     if not addresses:  # a route by another node would look like one to elsewhere
         return
+    ours = {*addresses, *_of_interfaces(networks)}
     pods = flannel.network if flannel and not flannel.absent else ""
     kinds = [(SERVICE_CIDR_OVERLAPS, "Services", r) for r in services.ranges]
     kinds += [(POD_CIDR_OVERLAPS, "pods", pods)] if pods else []
@@ -90,11 +98,11 @@ def overlaps(
             continue
         found: dict[str, list[NodeNetwork]] = {}
         for read in networks.items:
-            for route in _foreign(read, addresses):
+            for route in _foreign(read, ours):
                 inner = _network(route.destination)
                 if inner and inner != network and inner.subnet_of(network):
                     found.setdefault(_written(route), []).append(read)
-        inside = sorted(n for a, n in addresses.items() if ip_address(a) in network)
+        inside = sorted({n for a, n in addresses.items() if ip_address(a) in network})
         if inside:
             yield _inside(code, whose, text, inside)
         for written, readers in found.items():
@@ -108,7 +116,22 @@ def _network(text: str) -> IPv4Network | None:
     return found if found and found.prefixlen else None
 
 
-def _foreign(read: NodeNetwork, nodes: dict[str, str]) -> Iterator[Route]:
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """Read an address; None for what is none."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _of_interfaces(networks: NodeNetworks) -> Iterator[str]:
+    """Yield the addresses that nodes have on any interface."""
+    for read in networks.items:
+        for link in read.links:
+            yield from (a.partition("/")[0] for a in link.addresses)
+
+
+def _foreign(read: NodeNetwork, nodes: Container[str]) -> Iterator[Route]:
     """Yield a node's routes to outside the cluster."""
     for route in read.routes:
         if not route.device.startswith(_OWN) and route.device and route.gateway not in nodes:
@@ -212,7 +235,7 @@ def room(services: ProxiedServices) -> Iterator[Finding]:
         104088.
     """
     found = [n for r in services.ranges if (n := _network(r))]
-    addresses = [ip_address(t) for t in services.taken]
+    addresses = [a for t in services.taken if (a := _address(t))]
     if len(found) != 1 or services.lacks("services") or any(a not in found[0] for a in addresses):
         return
     size, taken = found[0].num_addresses - _NETWORK_AND_BROADCAST, len(set(addresses))

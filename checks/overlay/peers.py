@@ -15,9 +15,10 @@ from checks.overlay.codes import (
     OVERLAY_ROUTE_SHADOWED,
     VERIFY,
 )
-from checks.overlay.published import PUBLIC_IP, published, vtep
+from checks.overlay.published import published, vtep
 from checks.overlay.world import Fault, World, restart
 from doctor.model.finding import Code, Confidence, Remediation, Risk
+from doctor.model.kube import PUBLIC_IP
 from doctor.model.node import NodeNetwork, Route
 
 __all__ = ["address_fault", "entry_fault", "ipv4_network", "route_fault"]
@@ -104,7 +105,7 @@ def _is_flannels(world: World, read: NodeNetwork, route: Route, to: str) -> bool
     """Say whether a route leads through the VXLAN device, or straight to the other node."""
     device = vtep(world, read)
     peer = world.nodes.named(to)
-    straight = {published(peer).address, peer.address if peer else ""} - {""}
+    straight = peer.addresses if peer else ()
     through = device is not None and route.device == device.name
     return route.kind == "unicast" and (not route.device or through or route.gateway in straight)
 

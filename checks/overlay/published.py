@@ -3,13 +3,12 @@
 import msgspec
 
 from checks.overlay.world import World
-from doctor.model.kube import Node
+from doctor.model.kube import PUBLIC_IP, Node
 from doctor.model.node import Link, NodeNetwork
 
-__all__ = ["PUBLIC_IP", "Published", "published", "vtep"]
+__all__ = ["Published", "published", "vtep"]
 
 _PREFIX = "flannel.alpha.coreos.com/"
-PUBLIC_IP = f"{_PREFIX}public-ip"
 
 
 class _Data(msgspec.Struct, frozen=True):

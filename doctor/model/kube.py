@@ -4,11 +4,12 @@ What is not declared here is dropped when a LIST is decoded, so it is never kept
 environment values, Secrets' data and tokens have no field.
 """
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
 
 import msgspec
 
 __all__ = [
+    "PUBLIC_IP",
     "APIService",
     "APIServiceStatus",
     "BGPAdvertisement",
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 Labels = dict[str, str]
+PUBLIC_IP = "flannel.alpha.coreos.com/public-ip"
+"""The annotation by which flannel tells other nodes where to send what is for a node's pods."""
 
 
 class KubeObject(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -50,6 +53,15 @@ def _is_ipv4(text: str) -> bool:
     """Say whether a text is an address or a network of IPv4."""
     try:
         IPv4Network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_address(text: str) -> bool:
+    """Say whether a text is an address of IP."""
+    try:
+        ip_address(text)
     except ValueError:
         return False
     return True
@@ -173,6 +185,13 @@ class Node(Item, frozen=True):
         """The first InternalIP of IPv4, else the first at all; empty where there is none."""
         found = [a.address for a in self.status.addresses or () if a.type == "InternalIP"]
         return next(filter(_is_ipv4, found), next(iter(found), ""))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All at which it is known, inside and outside, and to flannel; what is no address is none."""
+        listed = (a.address for a in self.status.addresses or ())
+        told = self.annotations.get(PUBLIC_IP, "")
+        return tuple(dict.fromkeys(filter(_is_address, (*listed, told))))
 
     @property
     def pod_cidr(self) -> str:

@@ -8,7 +8,7 @@ from doctor.model.evidence import Nodes
 from doctor.model.finding import Severity
 from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Address, NodeStatus
-from doctor.model.node import Route
+from doctor.model.node import Link, NodeNetwork, Route
 from doctor.model.proxying import ProxiedServices
 from doctor.model.verdict import Gap
 from tests.rules.factories import (
@@ -56,6 +56,9 @@ def lan(address: str) -> Nodes:
         (Route("10.244.2.0/24", "flannel.1", "10.244.2.0"), set()),
         (Route("10.244.2.0/24", "eth0", ADDRESSES[TWO]), set()),
         (Route("10.244.1.0/24", "cni0"), set()),
+        # what another CNI plugin left, or still serves
+        (Route("10.244.77.0/26", "vxlan.calico", "10.244.77.0", onlink=True), set()),
+        (Route("10.244.77.0/24", "cilium_host", "10.244.77.17"), set()),
         (Route("fd00::/64", "eth0"), set()),
         (Route("nonsense", "eth0"), set()),
     ],
@@ -68,10 +71,46 @@ def test_routes(route: Route, expected: set[tuple[str, int]]) -> None:
     assert all(f"ip route del {route.destination}" in f.remediation[0].commands[0] for f in found)
 
 
+def _known(*addresses: Address, **annotations: str) -> Nodes:
+    """Make the nodes, one with other addresses before its own, or an annotation of flannel's."""
+    made = node(TWO, **annotations)
+    status = NodeStatus(addresses=(*addresses, *(made.status.addresses or ())))
+    return nodes(msgspec.structs.replace(made, status=status))
+
+
+PUBLIC = "198.51.100.12"
+SECOND = msgspec.structs.replace(
+    network(TWO), links=(*network(TWO).links, Link("eth1", addresses=(f"{PUBLIC}/24",)))
+)
+
+
+@pytest.mark.parametrize(
+    ("known", "more", "gateway", "expected"),
+    [
+        (_known(), (), PUBLIC, {PODS}),
+        (_known(public_ip=PUBLIC), (), PUBLIC, set()),
+        (_known(Address("InternalIP", "fd00::12")), (), ADDRESSES[TWO], set()),
+        (_known(Address("ExternalIP", PUBLIC)), (), PUBLIC, set()),
+        (_known(), (SECOND,), PUBLIC, set()),
+        (_known(Address("InternalIP", "no address")), (), PUBLIC, {PODS}),
+    ],
+)
+def test_flannels_routes_by_any_address_of_a_node(
+    known: Nodes, more: tuple[NodeNetwork, ...], gateway: str, expected: set[str]
+) -> None:
+    """With host-gw or DirectRouting; flannel may use another interface than the kubelet."""
+    route = Route("10.244.2.0/24", "eth1", gateway)
+    read = networks(msgspec.structs.replace(network(ONE), routes=(route,)), *more)
+    found = findings(overlaps, taken(3), read, known, flannel())
+    assert {f.code.name for f in found} == expected
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
         ("172.20.112.77", set()),
+        ("999.1.1.1/99", set()),
+        ("fd00::7", set()),
         ("10.96.7.7", {(SERVICES, f"kube-proxy:*:{RANGE}")}),
         ("10.244.9.9", {(PODS, "kube-proxy:*:10.244.0.0/16")}),
     ],
@@ -123,6 +162,7 @@ def test_what_is_not_known_is_not_judged() -> None:
         (taken(14, "10.96.0.0/28", outside=True), None),
         (taken(14, "10.96.0.0/28", "10.200.0.0/28"), None),
         (taken(14, "nonsense"), None),
+        (ProxiedServices(ranges=("10.96.0.0/28",), taken=("*", "10.244.0.0/33")), None),
         (taken(1, "10.96.0.0/32"), None),
         (ProxiedServices(taken=("10.96.0.1",)), None),
         (

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doctor.model.kube import Address, Node, NodeSpec, NodeStatus
+from doctor.model.kube import PUBLIC_IP, Address, Meta, Node, NodeSpec, NodeStatus
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,13 @@ def test_nonsense_raises_nothing(cidr: str, address: str) -> None:
     made = Node(spec=NodeSpec(pod_cidr=cidr, pod_cidrs=(address,)), status=status)
     assert made.pod_cidr in (cidr, address, "")
     assert made.address == address
+    assert made.addresses in ((), (address,))
+
+
+def test_all_addresses_are_known() -> None:
+    listed = [("Hostname", "x"), ("InternalIP", "fd00::7"), ("ExternalIP", "198.51.100.7")]
+    made = Node(
+        metadata=Meta(annotations={PUBLIC_IP: "192.0.2.7"}),
+        status=NodeStatus(addresses=tuple(Address(*a) for a in listed)),
+    )
+    assert made.addresses == ("fd00::7", "198.51.100.7", "192.0.2.7")
