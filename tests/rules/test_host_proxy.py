@@ -346,3 +346,12 @@ def test_a_name_that_does_not_resolve_is_told_by_each_resolver() -> None:
     table = TargetFlows(observations=(resolve, asked), urls=(URL,))
     (found,) = verify(url, Case("unresolved", (table,), ["URL_NAME_UNRESOLVED"]))
     assert "192.0.2.53 says dns servfail" in found.title
+
+
+def test_an_upstream_may_be_lost_where_flannel_never_ran() -> None:
+    way = (Hop(HopKind.KUBE_PROXY, "w1"), Hop(HopKind.FORWARD, "w1", "tcp/80"))
+    lost = msgspec.structs.replace(past(failure=TIMEOUT)[0], hops=way)
+    about = proxy(server("$host"), past=(lost,)), visit(target(504)), to_vip(TIMEOUT)
+    (found,) = forwards.judge(*about)
+    assert found.code.name == UNREACHED[0]
+    assert found.consequence_of == (Hop(HopKind.FLANNEL, "w1"),)
