@@ -8,8 +8,8 @@ import msgspec
 from checks.common import and_list, ids
 from checks.dns.codes import VERIFY, dns_code
 from doctor.contract import check
-from doctor.model.evidence import Backend, DnsFlows, DnsService, NetworkPolicies
-from doctor.model.finding import Finding, Remediation, Risk, Severity
+from doctor.model.evidence import Backend, DnsFlows, DnsService, NetworkPolicies, Resolvers
+from doctor.model.finding import Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.flow import Observation, Purpose, VantageKind
 from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import LabelSelector, NetworkPolicy, Pod, PolicyPeer, PolicyRule
@@ -26,6 +26,10 @@ DNS_POLICY_DENIES_EGRESS = dns_code(
 )
 
 _PORT = 53
+_NODE_LOCAL = "169.254.20.10"
+"""Where the manifest of NodeLocal DNSCache has it listen, beside the Service's own address."""
+_PLAIN = ("kube-router", "kube-network-policies")
+"""Engines that have no policies of a kind of their own."""
 _NAME = "kubernetes.io/metadata.name"
 _PORTS = [{"protocol": p, "port": _PORT} for p in ("UDP", "TCP")]
 
@@ -37,12 +41,16 @@ _PORTS = [{"protocol": p, "port": _PORT} for p in ("UDP", "TCP")]
     essential=False,
 )
 def policies(
-    table: NetworkPolicies, dns: DnsService, flows: DnsFlows | None = None
+    table: NetworkPolicies,
+    dns: DnsService,
+    flows: DnsFlows | None = None,
+    resolvers: Resolvers | None = None,
 ) -> Iterator[Finding]:
     """NetworkPolicies let pods ask the cluster's DNS.
 
     What it looks at:
-        All NetworkPolicies, who enforces them, and the queries of probe pods to CoreDNS.
+        All NetworkPolicies, who enforces them, whom pods are told to ask, and the queries of probe
+        pods to CoreDNS.
 
     Why it matters:
         The first policy that limits what a pod sends cuts it off from DNS, unless it says
@@ -54,7 +62,9 @@ def policies(
 
     Look-alikes:
         flannel enforces no policy: without an engine, none is to blame. A filter on a node or
-        between nodes strikes whoever asks. Pods that are cut off on purpose do run: a warning.
+        between nodes strikes whoever asks. Pods that are cut off on purpose do run, as do others of
+        their kind, and one that waits for its image has another reason: a warning. Engines have
+        policies of their own kinds, too, which are not read and may let queries out.
 
     Remediation:
         Add a rule that lets UDP and TCP port 53 through.
@@ -66,7 +76,14 @@ def policies(
     if table.engine is None or backend is None or backend.service is None:
         return
     yield from _ingress(table, backend, flows or DnsFlows())
-    yield from _egress(table, backend)
+    yield from _egress(table, backend, _asked(backend, resolvers or Resolvers()))
+
+
+def _asked(backend: Backend, resolvers: Resolvers) -> frozenset[str]:
+    """List the addresses that pods ask: the Service, its endpoints, or a cache on their node."""
+    service = backend.service.spec.cluster_ip if backend.service else ""
+    told = (a.partition("%")[0] for i in resolvers.items for a in i.pod.nameservers)
+    return frozenset((service, *(e.address for e in backend.endpoints), _NODE_LOCAL, *told))
 
 
 def _apply(namespace: str, spec: Mapping[str, object]) -> str:
@@ -163,7 +180,7 @@ def _closed(
     )
 
 
-def _egress(table: NetworkPolicies, backend: Backend) -> Iterator[Finding]:
+def _egress(table: NetworkPolicies, backend: Backend, asked: frozenset[str]) -> Iterator[Finding]:
     """Judge what is let out of pods, one namespace after the other."""
     limiting = [p for p in table.items if "Egress" in p.limits]
     for namespace in sorted({p.namespace for p in limiting}):
@@ -175,7 +192,9 @@ def _egress(table: NetworkPolicies, backend: Backend) -> Iterator[Finding]:
             and not pod.spec.host_network
             and any(_selects(p.spec.pod_selector, pod.labels) for p in here)
             and not any(
-                _lets_out(p, r, backend) for p in _maybe(here, pod) for r in p.spec.egress or ()
+                _lets_out(p, r, backend, asked)
+                for p in _maybe(here, pod)
+                for r in p.spec.egress or ()
             )
         ]
         if cut:
@@ -193,12 +212,18 @@ def _maybe(here: list[NetworkPolicy], pod: Pod) -> Iterator[NetworkPolicy]:
             yield policy
 
 
-def _lets_out(policy: NetworkPolicy, rule: PolicyRule, backend: Backend) -> bool:
+def _lets_out(
+    policy: NetworkPolicy, rule: PolicyRule, backend: Backend, asked: frozenset[str]
+) -> bool:
     """Say whether a rule lets queries out to CoreDNS, or may."""
-    return _opens(rule) and (not rule.to or any(_may_be(policy, t, backend) for t in rule.to))
+    return _opens(rule) and (
+        not rule.to or any(_may_be(policy, t, backend, asked) for t in rule.to)
+    )
 
 
-def _may_be(policy: NetworkPolicy, peer: PolicyPeer, backend: Backend) -> bool:
+def _may_be(
+    policy: NetworkPolicy, peer: PolicyPeer, backend: Backend, asked: frozenset[str]
+) -> bool:
     """Say whether a peer may be CoreDNS: what is not understood may."""
     namespace = backend.key.partition("/")[0]
     if peer.ip_block:
@@ -206,9 +231,7 @@ def _may_be(policy: NetworkPolicy, peer: PolicyPeer, backend: Backend) -> bool:
             net = ip_network(peer.ip_block.cidr, strict=False)
         except ValueError:
             return True
-        service = backend.service.spec.cluster_ip if backend.service else ""
-        wanted = (service, *(e.address for e in backend.endpoints))
-        return any(ip_address(a) in net for a in wanted if a and a != "None")
+        return any(ip_address(a) in net for a in asked if a and a != "None")
     if peer.namespace_selector is None and policy.namespace != namespace:
         return False
     labels = peer.namespace_selector.match_labels if peer.namespace_selector else None
@@ -222,13 +245,30 @@ def _may_be(policy: NetworkPolicy, peer: PolicyPeer, backend: Backend) -> bool:
     )
 
 
+def _fails(pod: Pod, cut: list[Pod]) -> bool:
+    """Say whether a pod fails as it is cut off: it runs, is not ready, and no twin of it is."""
+    states = pod.status.container_statuses or ()
+    runs = all(s.state.waiting is None and s.state.terminated is None for s in states)
+    owners = pod.metadata.owner_references
+    twins = (p for p in cut if owners and p.metadata.owner_references == owners)
+    return (
+        runs
+        and bool(states)
+        and pod.status.phase == "Running"
+        and not pod.ready
+        and not pod.metadata.deletion_timestamp
+        and not any(t.ready for t in twins)
+    )
+
+
 def _cut_off(
     table: NetworkPolicies, backend: Backend, guilty: list[NetworkPolicy], cut: list[Pod]
 ) -> Finding:
     """Say which pods no query leaves."""
     engine = table.engine.name if table.engine else ""
     namespace, where = guilty[0].namespace, backend.key.partition("/")[0]
-    failing = [p for p in cut if not p.ready]
+    failing = [p for p in cut if _fails(p, cut)]
+    sure = table.engine is not None and table.engine.name in _PLAIN
     spec: dict[str, object] = {
         "podSelector": {},
         "policyTypes": ["Egress"],
@@ -249,6 +289,7 @@ def _cut_off(
             *(f"api:pods/{p.key}" for p in cut),
         ),
         severity=Severity.FAIL if failing else Severity.WARN,
+        confidence=Confidence.CERTAIN if sure else Confidence.LIKELY,
         remediation=(
             Remediation(
                 f"Let the pods of {namespace} ask the cluster's DNS",

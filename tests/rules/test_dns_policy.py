@@ -6,21 +6,23 @@ import msgspec
 import pytest
 
 from checks.dns.policy import policies
-from doctor.model.evidence import DnsFlows, NetworkPolicies, PolicyEngine
+from doctor.model.evidence import DnsFlows, NetworkPolicies, NodeResolver, PolicyEngine, Resolvers
 from doctor.model.failure import Failure
-from doctor.model.finding import Finding, Severity
+from doctor.model.finding import Confidence, Finding, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose
 from doctor.model.kube import (
     IpBlock,
     LabelSelector,
     Meta,
     NetworkPolicy,
+    Owner,
     Pod,
     PolicyPeer,
     PolicyPort,
     PolicyRule,
     PolicySpec,
 )
+from doctor.model.resolver import ResolvConf
 from tests.rules.factories import DNS_IP, ONE, PODS, TWO, dns, findings, pod, said, seen, vantage
 
 KUBE_ROUTER = PolicyEngine("kube-router", (ONE, TWO))
@@ -131,6 +133,54 @@ def test_pods_that_run_are_cut_off_on_purpose_perhaps() -> None:
     manifest = json.loads(found.remediation[0].commands[0].split("'")[1])
     assert manifest["metadata"] == {"name": "allow-dns", "namespace": "shop"}
     assert manifest["spec"]["egress"][0]["ports"][0] == {"protocol": "UDP", "port": 53}
+
+
+def owned(name: str, *, ready: bool, waiting: str = "", phase: str = "Running") -> Pod:
+    """Make a pod of a ReplicaSet."""
+    made = pod(name, ONE, namespace="shop", ready=ready, waiting=waiting, phase=phase)
+    meta = msgspec.structs.replace(made.metadata, owner_references=(Owner("ReplicaSet", "web"),))
+    return msgspec.structs.replace(made, metadata=meta)
+
+
+@pytest.mark.parametrize(
+    ("pods", "severity"),
+    [
+        ((owned("web-1", ready=False),), Severity.FAIL),
+        ((owned("web-1", ready=False), owned("web-2", ready=False)), Severity.FAIL),
+        # it needs no lookup to become ready, as another of its kind shows
+        ((owned("web-1", ready=False), owned("web-2", ready=True)), Severity.WARN),
+        ((owned("web-1", ready=False, waiting="ImagePullBackOff"),), Severity.WARN),
+        ((owned("web-1", ready=False, phase="Pending"),), Severity.WARN),
+        ((owned("web-1", ready=False, phase="Succeeded"),), Severity.WARN),
+    ],
+)
+def test_what_shows_that_lookups_fail(pods: tuple[Pod, ...], severity: Severity) -> None:
+    (found,) = judge(policy("shop"), pods=pods)
+    assert found.severity is severity
+
+
+@pytest.mark.parametrize(
+    ("engine", "confidence"),
+    [
+        ("kube-router", Confidence.CERTAIN),
+        ("kube-network-policies", Confidence.CERTAIN),
+        ("Cilium", Confidence.LIKELY),
+        ("Calico", Confidence.LIKELY),
+    ],
+)
+def test_policies_of_an_engine_s_own_kind_are_not_read(engine: str, confidence: Confidence) -> None:
+    (found,) = judge(policy("shop"), engine=PolicyEngine(engine, (ONE,)))
+    assert found.confidence is confidence
+
+
+def test_a_cache_on_the_node_is_asked() -> None:
+    out = policy("shop", to(PolicyPeer(ip_block=IpBlock("169.254.20.10/32"))))
+    assert judge(out) == []
+    moved = policy("shop", to(PolicyPeer(ip_block=IpBlock("169.254.25.10/32"))))
+    assert {f.code.name for f in judge(moved)} == {"DNS_POLICY_DENIES_EGRESS"}
+    told = Resolvers(items=(NodeResolver(ONE, ResolvConf(("169.254.25.10",))),))
+    table = NetworkPolicies(items=(moved,), engine=KUBE_ROUTER, pods=(WEB,))
+    assert findings(policies, table, served(), None, told) == []
 
 
 def test_who_is_not_selected_is_not_cut_off() -> None:
