@@ -25,6 +25,7 @@ __all__ = [
     "node_hops",
     "removal",
     "security_group_rules",
+    "shortened",
     "told",
     "told_instead",
     "written",
@@ -138,6 +139,13 @@ def by_chance(made: Finding, lost: Sequence[Observation]) -> Finding:
     if not alone or not lost[0].failure or not lost[0].failure.unanswered:
         return made
     return msgspec.structs.replace(made, severity=Severity.WARN, confidence=Confidence.POSSIBLE)
+
+
+def shortened(text: str, most: int) -> str:
+    """Cut a text that is longer after a word, and show that it is cut."""
+    if len(text) <= most:
+        return text.rstrip(". ")
+    return f"{text[:most].rpartition(' ')[0] or text[:most]} …"
 
 
 def written(met: Met) -> str:

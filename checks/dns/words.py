@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from checks.common import and_list
+from checks.common import and_list, shortened
 from checks.dns.codes import VERIFY, dns_code
 from checks.dns.mending import kubelets, namespace_of, restarts
 from doctor.model.evidence import Backend, Logs
@@ -41,6 +41,8 @@ DNS_API_UNREACHABLE = dns_code(
 _RESOLV_CONF = "/etc/resolv.conf"
 _RESOLVED = "/run/systemd/resolve/resolv.conf"
 """Where systemd-resolved writes whom it asks itself."""
+
+_LONGEST_QUOTE = 220
 
 SAID = (DNS_FORWARDING_LOOP, DNS_COREFILE_INVALID, DNS_RBAC_FORBIDDEN, DNS_API_UNREACHABLE)
 
@@ -118,7 +120,7 @@ def _finding(
     }[code]
     return Finding(
         code=code,
-        title=f"{meaning} ({and_list(p.key for p in pods)}): {text[:220].rstrip('.')}",
+        title=f"{meaning} ({and_list(p.key for p in pods)}): {shortened(text, _LONGEST_QUOTE)}",
         hop=Hop(HopKind.SERVICE, backend.key),
         evidence=(evidence, f"api:services/{backend.key}", *(f"api:pods/{p.key}" for p in pods)),
         severity=severity,

@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from checks.common import network_of
+from checks.common import network_of, shortened
 from checks.flannel.codes import (
     FLANNEL_API_UNREACHABLE,
     FLANNEL_BR_NETFILTER_MISSING,
@@ -123,9 +123,9 @@ def _by_words(logs: Logs, pod: Pod) -> Cause | None:
 def _quoted(line: str) -> str:
     """Quote a line, without what differs from one run to the next."""
     text = _LOG_HEAD.sub("", line)
-    text = re.sub(r"\b(pods|nodes)?/?kube-flannel-ds-\w+", "its pod", text)
+    text = re.sub(r"(?:[\w.-]+/)*kube-flannel-ds-\w+", "its pod", text)
     text = re.sub(r"\d+\.\d+\.\d+\.\d+:\d+->", "", text)
-    return f"it says “{text[:_LONGEST_QUOTE].rstrip('. ')}”"
+    return f"it says “{shortened(text, _LONGEST_QUOTE)}”"
 
 
 def _state(pod: Pod) -> str:

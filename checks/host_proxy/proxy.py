@@ -4,13 +4,13 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from checks.common import and_list, ids
-from checks.host_proxy.shared import GATEWAY, OURS, hop_of, mend, plain, said
+from checks.host_proxy.shared import GATEWAY, OURS, hop_of, mend, plain, routed_by, said
 from doctor.contract import check
 from doctor.model.evidence import Proxy, TargetFlows, VipFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Role
 from doctor.model.flow import FlowKind, Observation, Purpose
-from doctor.model.hop import Hop, HopKind
+from doctor.model.hop import HopKind
 from doctor.model.link import Link
 from doctor.model.proxy import HostProxy, ProxyServer
 
@@ -366,20 +366,10 @@ def _unreachable(
             *((proxy.evidence,) if proxy else ()),
         ),
         flows=() if other else ids(direct),
-        consequence_of=() if other else _routed_by(direct),
+        consequence_of=() if other else routed_by(direct),
         remediation=(_compare(through, (other or direct)[0], table),),
         falsifier=f"{direct[0].flow.address}:{direct[0].flow.port} answers {table.place}",
     )
-
-
-def _routed_by(lost: list[Observation]) -> tuple[Hop, ...]:
-    """List flannel on the nodes that forward what is lost.
-
-    One that has never run there has set no route: such a node takes what comes for a load balancer's
-    address, and cannot hand it on.
-    """
-    nodes = {h.where for o in lost for h in o.hops if h.kind is HopKind.FORWARD}
-    return tuple(Hop(HopKind.FLANNEL, n) for n in sorted(nodes))
 
 
 def _compare(through: Observation, past: Observation, table: Proxy) -> Remediation:

@@ -1,12 +1,14 @@
 """What the checks of the visitor's way have in common."""
 
+from collections.abc import Iterable
+
 from checks.common import told
 from doctor.model.failure import Failure
 from doctor.model.finding import Remediation, Risk
 from doctor.model.flow import Observation
 from doctor.model.hop import Hop, HopKind
 
-__all__ = ["GATEWAY", "OURS", "hop_of", "mend", "plain", "said"]
+__all__ = ["GATEWAY", "OURS", "hop_of", "mend", "plain", "routed_by", "said"]
 
 GATEWAY = (502, 503, 504)
 OURS = (Failure.UNKNOWN, Failure.PERMISSION_DENIED)
@@ -21,6 +23,16 @@ def plain(name: str) -> str:
 def hop_of(o: Observation) -> Hop:
     """Name the place that a visitor connects to."""
     return Hop(HopKind.HOST_PROXY, o.flow.address, o.flow.protocol)
+
+
+def routed_by(lost: Iterable[Observation]) -> tuple[Hop, ...]:
+    """List flannel on the nodes that forward what is lost.
+
+    One that has never run there has set no route: such a node takes what comes for a load balancer's
+    address, and cannot hand it on.
+    """
+    nodes = {h.where for o in lost for h in o.hops if h.kind is HopKind.FORWARD}
+    return tuple(Hop(HopKind.FLANNEL, n) for n in sorted(nodes))
 
 
 def said(o: Observation) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from checks.common import and_list, ids
-from checks.host_proxy.shared import GATEWAY, OURS, hop_of, mend, plain, said
+from checks.host_proxy.shared import GATEWAY, OURS, hop_of, mend, plain, routed_by, said
 from doctor.contract import check
 from doctor.model.evidence import TargetFlows
 from doctor.model.failure import Failure
@@ -190,6 +190,7 @@ def _not_served(o: Observation, targets: TargetFlows) -> Finding:
         hop=hop_of(o),
         evidence=ids([o, *others, *way]),
         flows=ids([o]),
+        consequence_of=routed_by([o]) if not o.status or o.status in GATEWAY else (),
         remediation=(
             mend(
                 "See what comes back, and walk the path",

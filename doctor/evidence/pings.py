@@ -60,14 +60,15 @@ def _unanswered(
         if silent:
             deaf = _pairs(silent)
             known = purpose is Purpose.UNDERLAY_SIZE and deaf <= carried
-            why = _why(deaf, _pairs(_connected(purpose, others)))
+            why = _why(deaf, _connected(purpose, others))
             flows = tuple(o.flow.id for o in silent)
             yield Gap(needs, why, essential=not known, flows=flows)
 
 
-def _connected(purpose: Purpose, others: Iterable[Observation]) -> Iterator[Observation]:
-    """Select the connections that stood, of those that go where such pings go."""
-    return (o for o in others if o.ok and o.flow.purpose is _CONTROL[purpose])
+def _connected(purpose: Purpose, others: Iterable[Observation]) -> set[_Pair]:
+    """List the pairs between which every connection stood, of those that go where such pings go."""
+    alike = [o for o in others if o.flow.purpose is _CONTROL[purpose]]
+    return _pairs(o for o in alike if o.ok) - _pairs(o for o in alike if not o.ok)
 
 
 def _pairs(flows: Iterable[Observation]) -> set[_Pair]:

@@ -82,7 +82,8 @@ def _flow(seen: Observation) -> Iterator[str]:
     about = {"about": flow.subject, "name": flow.name}
     yield from (f"  {word} {inert(text)}" for word, text in about.items() if text)
     yield from ("", "Came of it")
-    yield f"  {seen.failure or 'an answer'} after {seen.seconds:g} s"
+    answer = f"HTTP status {seen.status}" if seen.status else "an answer"
+    yield f"  {seen.failure or answer} after {seen.seconds:g} s"
     if seen.sent > 1:
         yield f"  {seen.lost} of {count(seen.sent, 'sample')} lost"
     if seen.detail:

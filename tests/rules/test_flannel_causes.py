@@ -9,6 +9,7 @@ import json
 import msgspec
 import pytest
 
+from checks.common import shortened
 from checks.flannel.daemon import on_every_node
 from checks.kube_proxy.running import KUBE_PROXY_NOT_ON_NODE
 from doctor.engine.attribute import Said, attribute
@@ -231,3 +232,15 @@ def test_what_is_used_up_is_seen_where_ipv6_comes_first() -> None:
 def test_all_nodes_at_once_are_one() -> None:
     found = judge(*(words(DENIED, on=n) for n in NAMES), pods=tuple(map(broken, NAMES)))
     assert said(found) == {("FLANNEL_RBAC_DENIED", "flannel:*")}
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "said"),
+    [
+        ("as it is.", 20, "as it is"),
+        ("cut after a word, not within one", 14, "cut after a …"),
+        ("nothingtocutat", 5, "nothi …"),
+    ],
+)
+def test_a_quote_is_cut_after_a_word(text: str, most: int, said: str) -> None:
+    assert shortened(text, most) == said

@@ -355,3 +355,16 @@ def test_an_upstream_may_be_lost_where_flannel_never_ran() -> None:
     (found,) = forwards.judge(*about)
     assert found.code.name == UNREACHED[0]
     assert found.consequence_of == (Hop(HopKind.FLANNEL, "w1"),)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "expected"),
+    [(TIMEOUT, 0, {"flannel:w1"}), (None, 504, {"flannel:w1"}), (None, 404, set())],
+)
+def test_a_url_may_be_lost_where_flannel_never_ran(
+    failure: Failure | None, status: int, expected: set[str]
+) -> None:
+    way = (*AT_PROXY, Hop(HopKind.FORWARD, "w1", "tcp/80"))
+    lost = msgspec.structs.replace(target(status, failure), hops=way)
+    (found,) = url.judge(visit(lost))
+    assert {str(h) for h in found.consequence_of} == expected

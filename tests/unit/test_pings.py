@@ -93,6 +93,13 @@ def test_a_path_that_is_broken_is_not_called_a_filter() -> None:
     assert {g.reason for g in found.gaps} == {"no ping is answered between n0 and n1; n1 and n2"}
 
 
+def test_a_path_that_is_broken_one_way_is_not_called_a_filter() -> None:
+    """Connections that begin at one of two nodes may pass, and the others not."""
+    found = judged(lambda o: lost(o) if pinged(o) or o.flow.vantage.node == "n1" else o)
+    said = {g.reason for g in found.gaps}
+    assert said == {"no ping is answered between n0 and n1; n0 and n2; n1 and n2"}
+
+
 def test_one_way_is_enough_to_leave_it_open() -> None:
     found = judged(lambda o: lost(o) if pinged(o) and o.flow.vantage.node == "n2" else o)
     assert found.verdict is Verdict.INSUFFICIENT
