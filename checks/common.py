@@ -19,6 +19,7 @@ __all__ = [
     "and_list",
     "by_chance",
     "drops_all",
+    "everywhere",
     "ids",
     "misled",
     "network_of",
@@ -101,6 +102,24 @@ def node_hops(
     for name in names:
         down = (Hop(HopKind.NODE, name),) if nodes.down(name) else ()
         yield Hop(kind, name), down + (first if name != names[0] else ())
+
+
+def everywhere(nodes: Nodes, needed: Iterable[str]) -> str:
+    """Write the patch that lets a DaemonSet run on some nodes, and draws no virtual one in."""
+    apart = {n.name for n in nodes.items if n.apart}
+    at = '{"op":"add","path":"/spec/template/spec'
+    affinity = "{}"
+    if apart and apart.isdisjoint(needed):
+        virtual = '{"key":"type","operator":"NotIn","values":["virtual-kubelet"]}'
+        edge = '{"key":"node-role.kubernetes.io/edge","operator":"DoesNotExist"}'
+        terms = f'[{{"matchExpressions":[{virtual},{edge}]}}]'
+        required = "requiredDuringSchedulingIgnoredDuringExecution"
+        affinity = f'{{"nodeAffinity":{{"{required}":{{"nodeSelectorTerms":{terms}}}}}}}'
+    return (
+        f'[{at}/affinity","value":{affinity}}},'
+        f'{at}/nodeSelector","value":{{"kubernetes.io/os":"linux"}}}},'
+        f'{at}/tolerations","value":[{{"operator":"Exists"}}]}}]'
+    )
 
 
 def told(seen: Observation) -> str:

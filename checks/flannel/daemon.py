@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list, node_hops
+from checks.common import and_list, everywhere, node_hops
 from checks.flannel.causes import Cause, cause_of
 from checks.flannel.codes import (
     FLANNEL_API_UNREACHABLE,
@@ -61,7 +61,8 @@ def on_every_node(
 
     Look-alikes:
         An old FailedCreatePodSandBox event on a node where flannel is ready again: no finding,
-        since events alone are never judged. A node whose kubelet is silent: explained by the node.
+        since events alone are never judged. A virtual node, or one of KubeEdge, runs no flannel on
+        purpose. A node whose kubelet is silent: explained by the node.
         A node without podCIDR: none is assigned, or none is left, as all of the controller
         manager's range is taken by other nodes. An API
         server that forbids is none that is out of reach; where kube-proxy is missing on the node,
@@ -77,7 +78,8 @@ def on_every_node(
     if not flannel.daemonsets or any(g.essential for g in flannel.gaps):
         return
     current = [p for p in flannel.pods if p.status.phase not in {"Failed", "Succeeded"}]
-    missing = [n for n in nodes.linux if not any(p.node == n for p in current)]
+    wanted = [n for n in nodes.linux if n in nodes.networked or _wants_flannel(probes, n)]
+    missing = [n for n in wanted if not any(p.node == n for p in current)]
     if missing:
         yield from _missing(nodes, flannel, missing, probes)
     failing: list[tuple[Pod, Cause]] = []
@@ -87,6 +89,12 @@ def on_every_node(
             failing.append((here[0], cause_of(nodes, flannel, logs, here[0])))
     for cause, pods in _alike(failing, logs):
         yield from _not_ready(nodes, flannel, cause, pods, logs)
+
+
+def _wants_flannel(probes: ProbePods | None, node: str) -> bool:
+    """Say whether a probe pod on a node waits for flannel's file: it has flannel's plugin."""
+    failed = probes.failed(node) if probes else None
+    return failed is not None and "subnet.env" in failed.reason
 
 
 def _missing(
@@ -100,7 +108,7 @@ def _missing(
     wanted = sum(d.status.desired_number_scheduled for d in sets)
     title = (
         f"Flannel does not run on {and_list(names)}: its DaemonSet {and_list(d.key for d in sets)} "
-        f"wants {wanted} pods for {len(nodes.linux)} Linux nodes, and new pods there get no network"
+        f"wants {wanted} pods for {len(nodes.networked)} Linux nodes, and new pods there get no network"
         + (" (loadFlannelSubnetEnv: /run/flannel/subnet.env is absent)" if proof else "")
     )
     for hop, after in node_hops(HopKind.FLANNEL, nodes, names):
@@ -115,21 +123,20 @@ def _missing(
                 *(f"api:events/{e.key}" for e in events),
             ),
             consequence_of=after,
-            remediation=tuple(_reach(d.namespace, d.name, only=len(sets) == 1) for d in sets),
+            remediation=tuple(
+                _reach(nodes, names, d.namespace, d.name, only=len(sets) == 1) for d in sets
+            ),
             falsifier=f"A flannel pod is ready on {and_list(names)}",
         )
 
 
-def _reach(namespace: str, name: str, *, only: bool) -> Remediation:
+def _reach(
+    nodes: Nodes, needed: list[str], namespace: str, name: str, *, only: bool
+) -> Remediation:
     """Say how to let a DaemonSet reach every node again."""
     spec = "{.spec.template.spec"
     look = f"'{spec}.affinity}}{spec}.nodeSelector}}{spec}.tolerations}}'"
-    at = '{"op":"add","path":"/spec/template/spec'
-    patch = (
-        f'[{at}/affinity","value":{{}}}},'
-        f'{at}/nodeSelector","value":{{"kubernetes.io/os":"linux"}}}},'
-        f'{at}/tolerations","value":[{{"operator":"Exists"}}]}}]'
-    )
+    patch = everywhere(nodes, needed)
     heal = (
         f"kubectl -n {namespace} patch daemonset {name} --type=json -p '{patch}'",
         f"kubectl -n {namespace} rollout status daemonset {name} --timeout=180s",

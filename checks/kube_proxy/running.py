@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list, ids, node_hops
+from checks.common import and_list, everywhere, ids, node_hops
 from checks.kube_proxy.shared import VERIFY
 from doctor.contract import check
 from doctor.model.evidence import KubeProxy, Nodes, ServiceIpFlows
@@ -48,7 +48,8 @@ def on_every_node(
         No pod of the DaemonSet is bound to the node, or the one there is not ready.
 
     Look-alikes:
-        A cluster without the DaemonSet has replaced kube-proxy: no finding. A node whose kubelet is
+        A cluster without the DaemonSet has replaced kube-proxy: no finding. A virtual node, or one
+        of KubeEdge, runs none on purpose. A node whose kubelet is
         silent is explained by the node. Where Services still answer by old rules, it is a warning.
 
     Remediation:
@@ -62,7 +63,7 @@ def on_every_node(
         return
     current = [p for p in proxy.pods if p.status.phase not in {"Failed", "Succeeded"}]
     groups: dict[tuple[Code, str, Severity], list[str]] = {}
-    for name in nodes.linux:
+    for name in nodes.networked:
         here = [p for p in current if p.node == name]
         settled = [p for p in here if not p.metadata.deletion_timestamp]
         if not here:
@@ -74,12 +75,12 @@ def on_every_node(
         for hop, after in node_hops(HopKind.KUBE_PROXY, nodes, names):
             yield Finding(
                 code=code,
-                title=f"{_title(owner, names, reason, len(nodes.linux))}; {_cost(flows, names, severity)}",
+                title=f"{_title(proxy, names, reason, len(nodes.networked))}; {_cost(flows, names, severity)}",
                 hop=hop,
                 evidence=_evidence(owner, current, names, flows),
                 severity=severity,
                 consequence_of=after,
-                remediation=(_mend(owner, [p for p in current if p.node in names]),),
+                remediation=(_mend(nodes, names, owner, [p for p in current if p.node in names]),),
                 falsifier=f"A kube-proxy pod is ready on {and_list(names)}",
             )
 
@@ -100,13 +101,15 @@ def _reason(pod: Pod) -> str:
     return pod.waiting or pod.status.reason or f"{pod.status.phase or 'Unknown'} and not ready"
 
 
-def _title(owner: DaemonSet, names: list[str], reason: str, total: int) -> str:
+def _title(proxy: KubeProxy, names: list[str], reason: str, total: int) -> str:
     """Say where kube-proxy is not, or is not ready."""
     if reason:
         return f"kube-proxy is not ready on {and_list(names)}: {reason}"
-    wanted = owner.status.desired_number_scheduled
+    sets = [d for d in (proxy.daemonset, *proxy.more) if d]
+    wanted = sum(d.status.desired_number_scheduled for d in sets)
+    key = and_list(d.key for d in sets)
     return (
-        f"kube-proxy does not run on {and_list(names)}: its DaemonSet {owner.key} wants {wanted} "
+        f"kube-proxy does not run on {and_list(names)}: its DaemonSet {key} wants {wanted} "
         f"pods for {total} Linux nodes"
     )
 
@@ -131,7 +134,7 @@ def _evidence(
     )
 
 
-def _mend(owner: DaemonSet, pods: list[Pod]) -> Remediation:
+def _mend(nodes: Nodes, names: list[str], owner: DaemonSet, pods: list[Pod]) -> Remediation:
     """Say how to get kube-proxy to run: let it reach the node, or see why it fails."""
     namespace, name = owner.namespace, owner.name
     spec = "{.spec.template.spec"
@@ -141,12 +144,7 @@ def _mend(owner: DaemonSet, pods: list[Pod]) -> Remediation:
         again = [f"kubectl -n {namespace} delete pod {p.name}" for p in pods[:3]]
         title = "Read its last words, mend what they name, and start it again"
         return Remediation(title, (*logs, *again), Risk.SAFE, VERIFY)
-    at = '{"op":"add","path":"/spec/template/spec'
-    patch = (
-        f'[{at}/affinity","value":{{}}}},'
-        f'{at}/nodeSelector","value":{{"kubernetes.io/os":"linux"}}}},'
-        f'{at}/tolerations","value":[{{"operator":"Exists"}}]}}]'
-    )
+    patch = everywhere(nodes, names)
     return Remediation(
         title=f"See what keeps {owner.key} off the node, and let it run on every Linux node",
         commands=(

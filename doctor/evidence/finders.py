@@ -19,6 +19,7 @@ __all__ = [
     "flannel_daemonsets",
     "ingress_controllers",
     "kube_proxy_daemonset",
+    "kube_proxy_daemonsets",
     "metallb_controllers",
     "pods_of_image",
     "policy_engine",
@@ -112,23 +113,24 @@ def _annotated_conf(world: World) -> NetConf | None:
     return NetConf(network="", backend=kind, port=8472 if kind == "vxlan" else 0)
 
 
-def kube_proxy_daemonset(world: World) -> DaemonSet | None:
-    """Find kube-proxy's DaemonSet, by kubeadm's label or its image."""
-    return next(
-        (
-            d
-            for d in world.daemonsets
-            if (
-                d.spec.template.metadata.labels is not None
-                and d.spec.template.metadata.labels.get("k8s-app") == "kube-proxy"
-            )
-            or any(
-                _repository(c.image).endswith("/kube-proxy")
-                for c in d.spec.template.spec.containers
-            )
-        ),
-        None,
+def kube_proxy_daemonsets(world: World) -> tuple[DaemonSet, ...]:
+    """Find kube-proxy's DaemonSets, one or one for each architecture, by kubeadm's label or its image."""
+    return tuple(
+        d
+        for d in world.daemonsets
+        if (
+            d.spec.template.metadata.labels is not None
+            and d.spec.template.metadata.labels.get("k8s-app") == "kube-proxy"
+        )
+        or any(
+            _repository(c.image).endswith("/kube-proxy") for c in d.spec.template.spec.containers
+        )
     )
+
+
+def kube_proxy_daemonset(world: World) -> DaemonSet | None:
+    """Find kube-proxy's DaemonSet, the first of several."""
+    return next(iter(kube_proxy_daemonsets(world)), None)
 
 
 def coredns_service(world: World) -> Service | None:

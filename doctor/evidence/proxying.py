@@ -1,6 +1,6 @@
 """Builders of kube-proxy's state, and of the Services that it has to serve."""
 
-from doctor.evidence.finders import coredns_service, kube_proxy_daemonset, pods_of_image
+from doctor.evidence.finders import coredns_service, kube_proxy_daemonsets, pods_of_image
 from doctor.evidence.states import backends, pods_of, webhooks
 from doctor.evidence.world import World
 from doctor.model.evidence import KubeProxy
@@ -17,9 +17,10 @@ _RANGE = "--service-cluster-ip-range="
 def kube_proxy(world: World) -> KubeProxy:
     """Build kube-proxy's state."""
     gaps = world.gaps("nodes", "pods", "daemonsets")
-    daemonset = kube_proxy_daemonset(world)
-    if daemonset is None:
+    daemonsets = kube_proxy_daemonsets(world)
+    if not daemonsets:
         return KubeProxy(gaps=gaps, absent="" if gaps else "no kube-proxy runs in this cluster")
+    daemonset, *others = daemonsets
     key = f"{daemonset.namespace}/kube-proxy"
     found = world.configmap(key)
     data = (found.data or {}) if found else {}
@@ -28,7 +29,8 @@ def kube_proxy(world: World) -> KubeProxy:
     return KubeProxy(
         gaps=gaps,
         daemonset=daemonset,
-        pods=pods_of(world, (daemonset,)),
+        pods=tuple({p.key: p for p in pods_of(world, daemonsets)}.values()),
+        more=tuple(others),
         mode="" if text is None else conf.mode or "iptables",
         config=key if found else "",
         cluster_cidr=conf.cluster_cidr,

@@ -141,6 +141,11 @@ class Nodes(Evidence, frozen=True, kw_only=True):
         """The names of the Linux nodes."""
         return tuple(n.name for n in self.items if n.linux)
 
+    @property
+    def networked(self) -> tuple[str, ...]:
+        """The names of the Linux nodes that daemons of the network have to run on."""
+        return tuple(n.name for n in self.items if n.linux and not n.apart)
+
     def down(self, name: str) -> bool:
         """Say whether a node is not ready for another reason than a missing pod network."""
         node = self.named(name)
@@ -653,6 +658,7 @@ class KubeProxy(Evidence, frozen=True, kw_only=True):
         detect_local: How else it tells traffic of the node's own pods; empty where it does not.
         server: The URL at which it looks for the API server; empty where that was not read.
         instances: All pods with its image, whoever made them.
+        more: Its other DaemonSets, where there is one for each architecture.
     """
 
     daemonset: DaemonSet | None = None
@@ -663,6 +669,7 @@ class KubeProxy(Evidence, frozen=True, kw_only=True):
     detect_local: str = ""
     server: str = ""
     instances: tuple[Pod, ...] = ()
+    more: tuple[DaemonSet, ...] = ()
 
     def on(self, node: str) -> Pod | None:
         """Return kube-proxy's pod on a node."""

@@ -213,6 +213,16 @@ class Node(Item, frozen=True):
         """Whether kubeadm's label marks it as a control-plane node."""
         return "node-role.kubernetes.io/control-plane" in self.labels
 
+    @property
+    def apart(self) -> bool:
+        """Whether it says that it is virtual, or KubeEdge's: no daemon of the network runs there.
+
+        The role ``edge`` alone is often given to ordinary nodes.
+        """
+        roles = ("node-role.kubernetes.io/edge", "node-role.kubernetes.io/agent")
+        virtual = self.labels.get("type") == "virtual-kubelet"
+        return virtual or all(r in self.labels for r in roles)
+
 
 class ContainerPort(KubeObject, frozen=True):
     """A declared port."""

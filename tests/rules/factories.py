@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from doctor.contract import Check
 from doctor.model.evidence import (
     Backend,
@@ -86,6 +88,14 @@ def node(name: str, *ready: str, cidr: str | None = None, **annotations: str) ->
                 Condition("Ready", status, reason, message),
             ),
         ),
+    )
+
+
+def labelled(name: str, labels: dict[str, str]) -> Node:
+    """Make a node with labels."""
+    made = node(name)
+    return msgspec.structs.replace(
+        made, metadata=msgspec.structs.replace(made.metadata, labels=labels)
     )
 
 

@@ -17,6 +17,7 @@ from tests.rules.factories import (
     daemonset,
     findings,
     flannel,
+    labelled,
     network,
     networks,
     node,
@@ -33,6 +34,7 @@ OLD = Event(
 )
 STUCK = ProbePods(items=(ProbePod(ONE, "", OLD.message, f"probe-pod:{ONE}"),))
 SILENT = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
+EDGE = {"node-role.kubernetes.io/edge": "", "node-role.kubernetes.io/agent": ""}
 GONE, BAD = "FLANNEL_NOT_ON_NODE", "FLANNEL_NOT_READY"
 
 
@@ -81,6 +83,26 @@ def test_flannel_on_every_node(
     assert {
         (f.code.name, str(f.hop)): tuple(str(h) for h in f.consequence_of) for f in found
     } == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "probes", "expected"),
+    [
+        ({"type": "virtual-kubelet"}, None, set()),
+        (EDGE, None, set()),
+        ({"node-role.kubernetes.io/edge": ""}, None, {(GONE, f"flannel:{ONE}")}),
+        # whatever it says, its pods wait for flannel
+        (EDGE, STUCK, {(GONE, f"flannel:{ONE}")}),
+    ],
+)
+def test_nodes_that_run_no_flannel_on_purpose(
+    labels: dict[str, str], probes: ProbePods | None, expected: set[tuple[str, str]]
+) -> None:
+    what = flannel(without=[ONE])
+    found = findings(on_every_node, nodes(labelled(ONE, labels)), what, probes, Logs())
+    assert said(found) == expected
+    drawn = " ".join(c for f in found for m in f.remediation for c in m.commands)
+    assert "virtual-kubelet" not in drawn
 
 
 def test_what_is_said_of_a_missing_flannel() -> None:

@@ -1,5 +1,7 @@
 """kube-proxy missing, failing, or without its rules, and what only looks like it."""
 
+import json
+
 import msgspec
 import pytest
 
@@ -21,6 +23,7 @@ from tests.rules.factories import (
     TWO,
     daemonset,
     findings,
+    labelled,
     network,
     networks,
     node,
@@ -234,3 +237,38 @@ def test_one_connection_without_an_answer_may_be_chance() -> None:
     assert (found.severity, found.confidence) == (Severity.WARN, Confidence.POSSIBLE)
     (found,) = findings(service_ip, flows(ONE), nodes(), proxy(), networks())
     assert found.severity is Severity.FAIL
+
+
+VIRTUAL = {"type": "virtual-kubelet"}
+EDGE = {"node-role.kubernetes.io/edge": "", "node-role.kubernetes.io/agent": ""}
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (VIRTUAL, set()),
+        (EDGE, set()),
+        # a role that ordinary nodes are given, too
+        ({"node-role.kubernetes.io/edge": ""}, {(GONE, f"kube-proxy:{ONE}")}),
+        ({"node-role.kubernetes.io/agent": ""}, {(GONE, f"kube-proxy:{ONE}")}),
+        ({"type": "worker"}, {(GONE, f"kube-proxy:{ONE}")}),
+    ],
+)
+def test_nodes_that_run_none_on_purpose(
+    labels: dict[str, str], expected: set[tuple[str, str]]
+) -> None:
+    table = nodes(labelled(ONE, labels))
+    assert said(findings(on_every_node, table, proxy(without=(ONE,)), None)) == expected
+
+
+def test_the_remedy_draws_no_virtual_node_in() -> None:
+    table = nodes(labelled(ONE, VIRTUAL))
+    (found,) = findings(on_every_node, table, proxy(without=(ONE, TWO)), None)
+    assert found.hop.where == TWO
+    (patch,) = (c for c in found.remediation[0].commands if " patch " in c)
+    affinity, *_ = json.loads(patch.split("'")[1])
+    required = affinity["value"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (term,) = required["nodeSelectorTerms"]
+    assert {"key": "type", "operator": "NotIn", "values": ["virtual-kubelet"]} in (
+        term["matchExpressions"]
+    )
