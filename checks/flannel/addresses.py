@@ -13,7 +13,7 @@ from checks.flannel.codes import (
 )
 from doctor.contract import check
 from doctor.model.evidence import Flannel, NodeNetworks, Nodes, PodAddress
-from doctor.model.finding import Finding, Remediation, Risk
+from doctor.model.finding import Finding, Remediation, Risk, Severity
 from doctor.model.hop import Hop, HopKind
 
 __all__ = ["pod_addresses", "pod_cidrs"]
@@ -140,15 +140,18 @@ def pod_addresses(
 
     What proves it:
         Pods have addresses outside of the podCIDR, and outside of the subnet that flannel gives
-        there: another CNI configuration than flannel's was in force when they started. The
-        runtime takes the first file of /etc/cni/net.d in the order of names.
+        there: another CNI configuration than flannel's was in force when they started. It still
+        is if all pods that were made since have such addresses, or most pods have; else it is
+        not said to be, and it is a warning. The runtime takes the first file of /etc/cni/net.d in
+        the order of names.
 
     Look-alikes:
         Flannel itself gives another subnet than the podCIDR: said by flannel.subnet-env. Two
-        nodes with the same podCIDR: said by flannel.pod-cidrs, and pods are inside then.
+        nodes with the same podCIDR: said by flannel.pod-cidrs, and pods are inside then. Pods that
+        asked Multus for another network by an annotation have the address that they wanted.
 
     Remediation:
-        Set the other configuration aside, and make the pods anew.
+        Set the other configuration aside where it is in force, and make the pods anew.
 
     Sources:
         Flannel documentation, "Troubleshooting"; CNI specification, "Network configuration".
@@ -160,13 +163,17 @@ def pod_addresses(
         read = networks.of(name) if networks else None
         own = network_of(read.subnet_env.subnet) if read and read.subnet_env else None
         given = [n for n in (cidr, own) if n]
-        strays = [
-            p
-            for p in flannel.addressed
-            if p.node == name and cidr and not any(_inside(p, str(n)) for n in given)
-        ]
+        pods = [p for p in flannel.addressed if p.node == name]
+        strays = [p for p in pods if cidr and not any(_inside(p, str(n)) for n in given)]
         if strays:
-            yield _outside(name, str(cidr), strays)
+            rest = [p for p in pods if p not in strays]
+            yield _outside(name, str(cidr), strays, now=_in_force(strays, rest))
+
+
+def _in_force(strays: list[PodAddress], rest: list[PodAddress]) -> bool:
+    """Say whether pods that are made now are outside, too: all since the first, or most of all."""
+    first = min(p.since for p in strays)
+    return len(strays) > len(rest) or not any(p.since > first for p in rest)
 
 
 def _inside(pod: PodAddress, network: str) -> bool:
@@ -179,32 +186,45 @@ def _inside(pod: PodAddress, network: str) -> bool:
     return address.version != 4 or net is None or address in net  # noqa: PLR2004
 
 
-def _outside(name: str, cidr: str, strays: list[PodAddress]) -> Finding:
+def _outside(name: str, cidr: str, strays: list[PodAddress], *, now: bool) -> Finding:
     """Say which pods of a node have addresses that nobody routes to."""
     shown = and_list((f"{p.pod} {p.address}" for p in strays), most=2)
     owners = " && ".join(
         f"kubectl -n {p.pod.partition('/')[0]} delete pod {p.pod.partition('/')[2]}"
         for p in sorted(strays, key=lambda p: p.pod)[:8]
     )
+    why = (
+        "another CNI configuration than flannel's is in force there"
+        if now
+        else "they did not get them from flannel, as pods made later did"
+    )
     move = f'[ "$f" = {_CONFLIST} ] || [ ! -f "$f" ] || mv "$f" {_ASIDE}/'
+    aside = (
+        f"ssh {name} \"sudo sh -c 'mkdir -p {_ASIDE}; cd /etc/cni/net.d && for f in *; "
+        f"do {move}; done'\"".replace('"$f"', '\\"\\$f\\"')
+    )
     return Finding(
         code=CNI_POD_OUTSIDE_PODCIDR,
-        title=f"Pods on {name} have addresses outside of its podCIDR {cidr} ({shown}): another CNI "
-        "configuration than flannel's is in force there, and no other node routes to them",
+        title=f"Pods on {name} have addresses outside of its podCIDR {cidr} ({shown}): {why}, "
+        "and no other node routes to them",
         hop=Hop(HopKind.POD_NETWORK, name),
         evidence=(f"api:nodes/{name}", *(f"api:pods/{p.pod}" for p in strays[:8])),
+        severity=Severity.FAIL if now else Severity.WARN,
         remediation=(
             Remediation(
-                title=f"Set all but flannel's configuration aside on {name}, and make the pods anew",
+                title=f"Set all but flannel's configuration aside on {name}, and make the pods anew"
+                if now
+                else "Make these pods anew, unless they are to be in another network",
                 commands=(
                     f"ssh {name} ls /etc/cni/net.d",
-                    f"ssh {name} \"sudo sh -c 'mkdir -p {_ASIDE}; cd /etc/cni/net.d && for f in *; "
-                    f"do {move}; done'\"".replace('"$f"', '\\"\\$f\\"'),
+                    *((aside,) if now else ()),
                     owners,
                 ),
                 risk=Risk.DISRUPTIVE,
                 verify=VERIFY,
             ),
         ),
-        falsifier=f"A new pod on {name} has an address of {cidr}",
+        falsifier=f"A new pod on {name} has an address of {cidr}"
+        if now
+        else f"Pods of other nodes reach {strays[0].address}",
     )

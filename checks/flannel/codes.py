@@ -108,7 +108,7 @@ CNI_VETH_DETACHED = _code(
 )
 CNI_POD_OUTSIDE_PODCIDR = _code(
     "CNI_POD_OUTSIDE_PODCIDR",
-    "Pods have addresses outside of their node's podCIDR: another CNI configuration is in force.",
+    "Pods have addresses outside of their node's podCIDR: another CNI configuration gave them.",
 )
 
 

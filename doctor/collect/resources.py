@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from doctor.model.kube import (
+    OTHER_NETWORK,
     APIService,
     APIServiceStatus,
     BGPAdvertisement,
@@ -102,6 +103,7 @@ _ANNOTATIONS = (
     "metallb.io/",
     "metallb.universe.tf/",
     "nginx.ingress.kubernetes.io/rewrite-target",
+    OTHER_NETWORK,
 )
 _ARGUMENTS = re.compile(
     r"--(controller-class|ingress-class|lb-class|watch-ingress-without-class"

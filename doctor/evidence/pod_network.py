@@ -2,7 +2,7 @@
 
 from doctor.evidence.world import World
 from doctor.model.evidence import PodAddress, StuckPod
-from doctor.model.kube import Event, Pod
+from doctor.model.kube import OTHER_NETWORK, Event, Pod
 
 __all__ = ["addressed_pods", "assigner_arguments", "stuck_pods"]
 
@@ -11,11 +11,14 @@ _CONTROLLER_MANAGER = "kube-controller-manager"
 
 
 def addressed_pods(world: World) -> tuple[PodAddress, ...]:
-    """List the pods that have an address of the pod network."""
+    """List the pods that have an address of the pod network, but those that asked for another."""
     return tuple(
-        PodAddress(p.key, p.node, p.status.pod_ip)
+        PodAddress(p.key, p.node, p.status.pod_ip, p.metadata.creation_timestamp or "")
         for p in world.pods
-        if p.status.pod_ip and not p.spec.host_network and not p.metadata.deletion_timestamp
+        if p.status.pod_ip
+        and not p.spec.host_network
+        and not p.metadata.deletion_timestamp
+        and OTHER_NETWORK not in p.annotations
     )
 
 

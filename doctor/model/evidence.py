@@ -232,11 +232,12 @@ class ProbePods(Evidence, frozen=True, kw_only=True):
 
 
 class PodAddress(msgspec.Struct, frozen=True):
-    """A pod with an address of the pod network, and the node that it runs on."""
+    """A pod with an address of the pod network, the node that it runs on, and when it was made."""
 
     pod: str
     node: str
     address: str
+    since: str = ""
 
 
 class StuckPod(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, ip_address
 import msgspec
 
 __all__ = [
+    "OTHER_NETWORK",
     "PUBLIC_IP",
     "APIService",
     "APIServiceStatus",
@@ -41,6 +42,9 @@ __all__ = [
 ]
 
 Labels = dict[str, str]
+OTHER_NETWORK = "v1.multus-cni.io/default-network"
+"""The annotation by which a pod asks Multus for another network than the cluster's."""
+
 PUBLIC_IP = "flannel.alpha.coreos.com/public-ip"
 """The annotation by which flannel tells other nodes where to send what is for a node's pods."""
 

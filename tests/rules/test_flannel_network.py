@@ -9,6 +9,7 @@ from checks.flannel.addresses import pod_addresses, pod_cidrs
 from checks.flannel.bridge import bridge
 from checks.flannel.sandboxes import sandboxes
 from doctor.model.evidence import Flannel, NodeNetworks, PodAddress, ProbePod, ProbePods, StuckPod
+from doctor.model.finding import Severity
 from doctor.model.kube import Node
 from doctor.model.node import Link, NodeNetwork, SubnetEnv
 from tests.rules.factories import (
@@ -260,6 +261,29 @@ def test_pods_outside_of_their_podcidr(
 ) -> None:
     found = findings(pod_addresses, nodes(*changed), what, seen)
     assert said(found) == {("CNI_POD_OUTSIDE_PODCIDR", f"pod-network:{n}") for n in expected}
+
+
+@pytest.mark.parametrize(
+    ("strays", "since", "severity"),
+    [
+        # all that was made after it is outside, too
+        (1, "2026-01-03", Severity.FAIL),
+        (2, "2026-01-03", Severity.FAIL),
+        # flannel gives later ones their addresses, as it should
+        (1, "2026-01-01", Severity.WARN),
+        # but not where most are outside: pods that are older than a restart got theirs anew
+        (3, "2026-01-01", Severity.FAIL),
+    ],
+)
+def test_another_configuration_is_in_force_where_what_is_new_is_outside(
+    strays: int, since: str, severity: Severity
+) -> None:
+    older = tuple(msgspec.structs.replace(p, since="2026-01-02") for p in HERE)
+    out = [msgspec.structs.replace(STRAY, pod=f"shop/x{i}", since=since) for i in range(strays)]
+    (found,) = findings(pod_addresses, nodes(), cluster(*older, *out), None)
+    assert found.severity is severity
+    aside = any("set-aside" in c for c in found.remediation[0].commands)
+    assert aside == ("in force" in found.title) == (severity is Severity.FAIL)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from doctor.evidence.pod_network import (
 from doctor.evidence.world import World
 from doctor.model.evidence import PodAddress
 from doctor.model.kube import (
+    OTHER_NETWORK,
     Container,
     Event,
     InvolvedObject,
@@ -85,6 +86,18 @@ def test_who_has_an_address_of_the_pod_network() -> None:
         world(pod("a", "10.244.1.5"), pod("b"), pod("c", "192.0.2.1", host=True))
     )
     assert found == (PodAddress("shop/a", "n1", "10.244.1.5"),)
+
+
+def test_who_asked_for_another_network_is_none_of_the_pod_networks() -> None:
+    asking = msgspec.structs.replace(
+        pod("a", "192.0.2.77"),
+        metadata=Meta(
+            name="a", namespace="shop", annotations={OTHER_NETWORK: "kube-system/macvlan"}
+        ),
+    )
+    (kept,) = reduce_items(RESOURCES["pods"], [msgspec.Raw(msgspec.json.encode(asking))])
+    assert isinstance(kept, Pod)
+    assert addressed_pods(world(kept)) == ()
 
 
 def test_of_the_controller_manager_only_what_is_about_podcidrs_is_kept() -> None:
