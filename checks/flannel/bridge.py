@@ -1,5 +1,6 @@
 """The check of cni0, the bridge that joins the pods of a node, and of what hangs on it."""
 
+import re
 from collections.abc import Iterator
 
 from checks.common import and_list
@@ -19,6 +20,9 @@ from doctor.model.node import Link, NodeNetwork
 __all__ = ["bridge"]
 
 _BRIDGE = "cni0"
+_POD_LINK = re.compile(r"veth[0-9a-f]{8}")
+"""How the bridge plugin names links: other programs make such pairs, too, by other names."""
+
 _CONFLICT = "already has an IP address different from"
 
 
@@ -49,7 +53,8 @@ def bridge(nodes: Nodes, flannel: Flannel, networks: NodeNetworks) -> Iterator[F
 
     Look-alikes:
         A node on which no pod ever started has no cni0. A link that is just being made is no port
-        yet, but its pod has no address yet either. Filters and the overlay leave cni0 as it is.
+        yet, but its pod has no address yet either. A veth of another program has another name than
+        the plugin gives. Filters and the overlay leave cni0 as it is.
         Whatever pod starts next on the node, a probe pod included, has the bridge plugin bring
         cni0 up and give it its address: nodes are read before probe pods start.
 
@@ -115,7 +120,7 @@ def _conflict(flannel: Flannel, read: NodeNetwork, device: Link, subnet: str) ->
 
 def _loose(read: NodeNetwork, pods: int) -> Iterator[Finding]:
     """Say which links of pods are attached to nothing."""
-    ends = [i for i in read.links if i.kind == "veth" and i.name.startswith("veth")]
+    ends = [i for i in read.links if i.kind == "veth" and _POD_LINK.fullmatch(i.name)]
     loose = [i for i in ends if not i.master and not i.addresses]
     attached = [i for i in ends if i.master == _BRIDGE]
     if not loose or not attached or len(attached) >= pods:

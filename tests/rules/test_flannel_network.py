@@ -33,7 +33,7 @@ HERE = tuple(
     for n in NAMES
     for i in range(2)
 )
-PORTS = ("veth0001", "veth0002")
+PORTS = ("veth00000001", "veth00000002")
 
 
 def cluster(*addressed: PodAddress, **changed: object) -> Flannel:
@@ -64,7 +64,7 @@ def device(*addresses: str, up: bool = True) -> Link:
     return Link("cni0", kind="bridge", addresses=addresses, up=up)
 
 
-LOOSE = Link("veth0002", kind="veth")
+LOOSE = Link("veth00000002", kind="veth")
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,7 @@ LOOSE = Link("veth0002", kind="veth")
                     ports=(
                         Link(PORTS[0], kind="veth", master="cni0"),
                         Link("eth0", kind="veth"),
+                        Link("vethvpn0", kind="veth"),
                         Link("vethown", kind="veth", addresses=("198.51.100.1/24",)),
                     ),
                 )
