@@ -130,7 +130,6 @@ DUE: frozenset[str] = frozenset(
         "kube-proxy-cluster-cidr-wrong",
         "kube-proxy-duplicate",
         "pod-cidr-overlaps",
-        "podcidr-duplicate",
         "service-cidr-overlaps",
         "sg-drops-node-ports",
     }
