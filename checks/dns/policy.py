@@ -28,6 +28,7 @@ DNS_POLICY_DENIES_EGRESS = dns_code(
 _PORT = 53
 _NODE_LOCAL = "169.254.20.10"
 """Where the manifest of NodeLocal DNSCache has it listen, beside the Service's own address."""
+_OF_ONE_REVISION = {"pod-template-hash", "controller-revision-hash"}
 _PLAIN = ("kube-router", "kube-network-policies")
 """Engines that have no policies of a kind of their own."""
 _NAME = "kubernetes.io/metadata.name"
@@ -261,6 +262,18 @@ def _fails(pod: Pod, cut: list[Pod]) -> bool:
     )
 
 
+def _selector(guilty: list[NetworkPolicy], cut: list[Pod]) -> dict[str, dict[str, str]]:
+    """Select the pods that are cut off already: for all others, a policy would be the first.
+
+    What several policies cut off is selected by the labels that those pods have in common.
+    """
+    wanted, *others = (p.spec.pod_selector.match_labels or {} for p in guilty)
+    if any(o != wanted for o in others):
+        shared = set.intersection(*({*p.labels.items()} for p in cut))
+        wanted = {k: v for k, v in sorted(shared) if k not in _OF_ONE_REVISION}
+    return {"matchLabels": wanted} if wanted else {}
+
+
 def _cut_off(
     table: NetworkPolicies, backend: Backend, guilty: list[NetworkPolicy], cut: list[Pod]
 ) -> Finding:
@@ -269,15 +282,11 @@ def _cut_off(
     namespace, where = guilty[0].namespace, backend.key.partition("/")[0]
     failing = [p for p in cut if _fails(p, cut)]
     sure = table.engine is not None and table.engine.name in _PLAIN
+    to = {"namespaceSelector": {"matchLabels": {_NAME: where}}}
     spec: dict[str, object] = {
-        "podSelector": {},
+        "podSelector": _selector(guilty, cut),
         "policyTypes": ["Egress"],
-        "egress": [
-            {
-                "to": [{"namespaceSelector": {"matchLabels": {_NAME: where}}}],
-                "ports": _PORTS,
-            }
-        ],
+        "egress": [{"to": [to], "ports": _PORTS}],
     }
     return Finding(
         code=DNS_POLICY_DENIES_EGRESS,
@@ -292,7 +301,7 @@ def _cut_off(
         confidence=Confidence.CERTAIN if sure else Confidence.LIKELY,
         remediation=(
             Remediation(
-                f"Let the pods of {namespace} ask the cluster's DNS",
+                f"Let these pods of {namespace} ask the cluster's DNS",
                 (_apply(namespace, spec),),
                 Risk.SAFE,
                 VERIFY,

@@ -110,7 +110,15 @@ def running(
         yield from _some_fail(backend, around)
 
 
-def _finding(code: Code, key: str, title: str, more: tuple[str, ...], mend: Remediation) -> Finding:
+def _finding(
+    code: Code,
+    key: str,
+    title: str,
+    more: tuple[str, ...],
+    mend: Remediation,
+    *,
+    falsifier: str = "",
+) -> Finding:
     """Make a finding about the DNS Service."""
     return Finding(
         code=code,
@@ -118,7 +126,7 @@ def _finding(code: Code, key: str, title: str, more: tuple[str, ...], mend: Reme
         hop=Hop(HopKind.SERVICE, key),
         evidence=(f"api:services/{key}", *more),
         remediation=(mend,),
-        falsifier=f"Service {key} has a ready endpoint",
+        falsifier=falsifier or f"Service {key} has a ready endpoint",
     )
 
 
@@ -152,7 +160,8 @@ def _ports(backend: Backend) -> Iterator[Finding]:
     mend = Remediation(f"Add port 53 for {what} again", (patch,), Risk.SAFE, VERIFY)
     cost = "no lookup" if "UDP" in missing else "no answer that is too long for UDP"
     title = f"Service {backend.key} has no port 53 for {what}: {cost} comes through"
-    yield _finding(DNS_SERVICE_PORT_MISSING, backend.key, title, (), mend)
+    wrong_if = f"Service {backend.key} has port 53 for {what}"
+    yield _finding(DNS_SERVICE_PORT_MISSING, backend.key, title, (), mend, falsifier=wrong_if)
 
 
 def _killed(backend: Backend) -> list[Pod]:

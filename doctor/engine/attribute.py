@@ -3,8 +3,8 @@
 A finding is explained by causes if a hop that may have brought it about is one that they found
 broken, if it is a symptom of the very hop that they found broken, or if every flow that it is about
 crosses a hop that they found broken. Scope decides: a fault between two nodes explains what crosses
-between them, and nothing else. Two causes at one hop are two, unless one says that it may follow from
-whatever else is found there.
+between them, and nothing else. Two causes at one hop are two, unless they are the same, or one says
+that it may follow from whatever else is found there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -132,7 +132,8 @@ def _explained_by(
     """Return the first cause that explains a finding, alone or together with others."""
     for cause in causes:
         hop = found[cause].finding.hop
-        same = hop == finding.hop and finding.code.role is Role.SYMPTOM
+        own = finding.code
+        same = hop == finding.hop and (own.role is Role.SYMPTOM or own == found[cause].finding.code)
         if same or any(hop.covers(h) or h.covers(hop) for h in finding.consequence_of):
             return cause
     crossed = [hops.get(f, ()) for f in finding.flows]

@@ -1,6 +1,7 @@
 """Policies that cut pods off from DNS: enforced or not, by what they let through."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -192,6 +193,26 @@ def test_who_is_not_selected_is_not_cut_off() -> None:
     # another policy adds what this one lacks
     assert judge(policy("shop"), policy("shop", to())) == []
     assert judge(policy("shop"), policy("shop", to(), selector=fuzzy)) == []
+
+
+def opened(found: Finding) -> Any:
+    """Read which pods the printed policy selects."""
+    return json.loads(found.remediation[0].commands[0].split("'")[1])["spec"]["podSelector"]
+
+
+def test_only_who_is_cut_off_is_given_a_policy() -> None:
+    """To any other pod it would be the first, and shut off all but DNS."""
+    mine = LabelSelector(match_labels=WEB.labels)
+    (found,) = judge(policy("shop", selector=mine))
+    assert opened(found) == {"matchLabels": WEB.labels}
+    (found,) = judge(policy("shop"))
+    assert opened(found) == {}
+    revision = msgspec.structs.replace(
+        WEB.metadata, labels={**WEB.labels, "pod-template-hash": "5d"}
+    )
+    pods = (msgspec.structs.replace(WEB, metadata=revision),)
+    (found,) = judge(policy("shop"), policy("shop", selector=mine), pods=pods)
+    assert opened(found) == {"matchLabels": WEB.labels}
 
 
 def asked(failure: Failure | None, start: str = TWO) -> DnsFlows:

@@ -148,6 +148,11 @@ DNS_CB = say("DNS_CB", "service:x/dns", flows=["cb"], link=Link.DNS, role=SYMPTO
             id="two causes at one hop are two",
         ),
         pytest.param(
+            (say("SAME", "node:a", link=Link.NODE), say("SAME", "node:a", link=Link.NODE)),
+            {"SAME": {"SAME"}},
+            id="the same cause, seen by two checks, is one",
+        ),
+        pytest.param(
             (
                 say("FIRST", "node:a", link=Link.NODE),
                 say("SECOND", "node:a", after=["node:a"], link=Link.FLANNEL),
