@@ -269,8 +269,11 @@ def _selector(guilty: list[NetworkPolicy], cut: list[Pod]) -> dict[str, dict[str
     """
     wanted, *others = (p.spec.pod_selector.match_labels or {} for p in guilty)
     if any(o != wanted for o in others):
-        shared = set.intersection(*({*p.labels.items()} for p in cut))
-        wanted = {k: v for k, v in sorted(shared) if k not in _OF_ONE_REVISION}
+        wanted = {
+            key: value
+            for key, value in sorted(cut[0].labels.items())
+            if key not in _OF_ONE_REVISION and all(p.labels.get(key) == value for p in cut)
+        }
     return {"matchLabels": wanted} if wanted else {}
 
 
