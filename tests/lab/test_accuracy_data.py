@@ -132,6 +132,12 @@ def test_a_page_of_several_commits_says_so() -> None:
     assert "| coredns-at-zero | dns | 1 | none | 9.0 | yes, 30 s | aaaaaaa |" in said
 
 
+def test_what_was_not_measured_is_listed() -> None:
+    said = page([row()], date="D", of=["coredns-at-zero", "z", "a+b"])
+    assert "\nNot measured: a+b, z.\n" in said
+    assert "Not measured" not in page([row()], date="D", of=["coredns-at-zero"])
+
+
 def test_the_commits_since_one_begin_with_it() -> None:
     first, *later = commits_since("HEAD")
     assert (later, len(first)) == ([], 12)

@@ -12,7 +12,7 @@ from tests.lab.accuracy.measure import Bench
 from tests.lab.accuracy.row import HEALTHY, Row
 from tests.lab.accuracy.table import numbers, page
 from tests.lab.faults import FAULTS, Fault
-from tests.lab.faults.pairs import fitting, pair_name
+from tests.lab.faults.pairs import PAIRS, fitting, pair_name
 from tests.lab.lab import Lab
 from tests.lab.places import PREFIX, ROOT, places
 from tests.lab.shape import SHAPES, Shape
@@ -150,8 +150,9 @@ def main() -> None:
             for row in _measure(shape, due, head, options):
                 journal.add(row)
     rows = journal.rows(counted)
+    of = (*FAULTS, *map(pair_name, PAIRS))
     date = dt.datetime.now(tz=dt.UTC).date().isoformat()
-    options.page.write_text(page(rows, date=date), encoding="utf-8")
+    options.page.write_text(page(rows, date=date, of=of), encoding="utf-8")
     for number in numbers(rows):
         mark = "" if number.reached else "  MISSED"
         _tell(f"{number.what:52}{number.is_:>16}{number.target:>10}{mark}")

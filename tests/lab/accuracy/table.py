@@ -82,12 +82,20 @@ def numbers(rows: Iterable[Row]) -> tuple[Number, ...]:
     return tuple(found)
 
 
-def page(rows: Sequence[Row], *, date: str) -> str:
-    """Write the page; of results of several commits it says so, and each row names its own."""
+def page(rows: Sequence[Row], *, date: str, of: Iterable[str] = ()) -> str:
+    """Write the page; of results of several commits it says so, and each row names its own.
+
+    Args:
+        rows: What was measured.
+        date: When.
+        of: The names of all that is to be measured: what has no result is listed.
+    """
     found = numbers(rows)
     missed = [n for n in found if not n.reached]
     verdict = f"{len(missed)} of {len(found)} numbers are missed" if missed else "all reached"
     blocks = [_HEAD.format(commits=_commits(rows), date=date, verdict=verdict), *_totals(found)]
+    if open_ := sorted(set(of) - {r.name for r in rows}):
+        blocks += ["", f"Not measured: {', '.join(open_)}."]
     for shape in dict.fromkeys(r.shape for r in rows):
         mine = [r for r in rows if r.shape == shape]
         blocks += ["", f"## Shape {shape}", "", *_faults(mine), *_pairs(mine)]
