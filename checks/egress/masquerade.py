@@ -187,6 +187,8 @@ def _missing(networks: NodeNetworks, flannel: Flannel, kept: list[_Lost]) -> Fin
             f"pods there{why}"
         ),
         hop=Hop(HopKind.MASQUERADE, ANY if off else ",".join(names), "dns" if replicas else ""),
+        # addresses that another network's configuration gave are translated by nobody
+        consequence_of=tuple(Hop(HopKind.POD_NETWORK, n) for n in names),
         evidence=tuple(
             dict.fromkeys(
                 (

@@ -207,3 +207,9 @@ def test_a_rule_for_all_translates_whatever_stands_behind_it(rules: list[str]) -
     behind = [r.format("10.244.1.9") for r in rules]
     assert not keeps_source(nat("-A POSTROUTING -j MASQUERADE", *behind), packet)
     assert keeps_source((), packet)
+
+
+def test_addresses_of_another_network_are_translated_by_nobody() -> None:
+    """Where pods have addresses of a network that is not flannel's, that is why."""
+    (found,) = judge(*POD, read=networks(on(ONE)))
+    assert [str(h) for h in found.consequence_of] == [f"pod-network:{ONE}"]
