@@ -1,7 +1,6 @@
 """What several checks say in the same way."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Network, ip_network
 
 import msgspec
 
@@ -22,7 +21,6 @@ __all__ = [
     "everywhere",
     "ids",
     "misled",
-    "network_of",
     "node_hops",
     "removal",
     "security_group_rules",
@@ -80,15 +78,6 @@ def misled(nodes: Iterable[str]) -> tuple[Hop, ...]:
         nodes: The nodes of the pods that were meant; an empty name is none.
     """
     return tuple(Hop(HopKind.POD_NETWORK, n) for n in dict.fromkeys(nodes) if n)
-
-
-def network_of(text: str) -> IPv4Network | None:
-    """Read an IPv4 network; None for anything else."""
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        return None
-    return network if isinstance(network, IPv4Network) else None
 
 
 def node_hops(

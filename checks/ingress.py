@@ -1,12 +1,12 @@
 """The ingress controller: does it run, does it take the Ingress, and does it know the host?"""
 
-import ipaddress
 import json
 from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 
 from checks.common import and_list, ids, told_instead
 from doctor.contract import Check, check
+from doctor.model.address import is_address
 from doctor.model.evidence import (
     Backends,
     IngressController,
@@ -404,7 +404,7 @@ def _add_rule(asked: str, near: tuple[Ingress, IngressRule] | None) -> Remediati
     if near is None:
         return _mend(f"Create an Ingress for {asked}", "kubectl get ingress -A")
     ingress, rule = near
-    if _is_address(asked):
+    if is_address(asked.strip("[]")):
         return _mend(
             f"Ask by a name: rules match the host, and that of Ingress {ingress.key} is {rule.host}",
             f"curl -i -H 'Host: {rule.host}' http://{asked}/",
@@ -415,15 +415,6 @@ def _add_rule(asked: str, near: tuple[Ingress, IngressRule] | None) -> Remediati
         f"Add a rule for {asked} to Ingress {ingress.key}",
         f"kubectl -n {ingress.namespace} patch ingress {ingress.name} --type=json -p '{steps}'",
     )
-
-
-def _is_address(host: str) -> bool:
-    """Say whether a host is an IP address, which no rule can name."""
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _paths(rule: IngressRule) -> list[object]:

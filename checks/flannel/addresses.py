@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, ip_address
 from itertools import combinations, islice
 
-from checks.common import and_list, network_of
+from checks.common import and_list
 from checks.flannel.codes import (
     CNI_POD_OUTSIDE_PODCIDR,
     FLANNEL_PODCIDR_OVERLAP,
@@ -12,6 +12,7 @@ from checks.flannel.codes import (
     pod_cidr,
 )
 from doctor.contract import check
+from doctor.model.address import network_of
 from doctor.model.evidence import Flannel, NodeNetworks, Nodes, PodAddress
 from doctor.model.finding import Finding, Remediation, Risk, Severity
 from doctor.model.hop import Hop, HopKind

@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from checks.common import network_of, shortened
+from checks.common import shortened
 from checks.flannel.codes import (
     FLANNEL_API_UNREACHABLE,
     FLANNEL_BR_NETFILTER_MISSING,
@@ -15,6 +15,7 @@ from checks.flannel.codes import (
     FLANNEL_RBAC_DENIED,
     pod_cidr,
 )
+from doctor.model.address import network_of
 from doctor.model.evidence import Flannel, Logs, Nodes
 from doctor.model.finding import Code
 from doctor.model.kube import ContainerStatus, Pod

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Network
 
-from checks.common import network_of
+from doctor.model.address import network_of
 from doctor.model.evidence import Nodes
 from doctor.model.finding import Code
 from doctor.model.link import Link

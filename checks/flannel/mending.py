@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network
 
-from checks.common import network_of
 from checks.flannel.causes import Cause
 from checks.flannel.codes import (
     FLANNEL_API_UNREACHABLE,
@@ -16,6 +15,7 @@ from checks.flannel.codes import (
     VERIFY,
     pod_cidr,
 )
+from doctor.model.address import network_of
 from doctor.model.evidence import Flannel, Nodes
 from doctor.model.finding import Code, Remediation, Risk
 from doctor.model.kube import Pod

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, ip_network
 
-from checks.common import and_list, network_of, node_hops
+from checks.common import and_list, node_hops
 from checks.flannel.codes import (
     FLANNEL_SUBNET_ENV_MISSING,
     FLANNEL_SUBNET_MISMATCH,
@@ -11,6 +11,7 @@ from checks.flannel.codes import (
     pod_cidr,
 )
 from doctor.contract import check
+from doctor.model.address import network_of
 from doctor.model.evidence import Flannel, NodeNetworks, Nodes
 from doctor.model.finding import Finding, Remediation, Risk
 from doctor.model.hop import Hop, HopKind

@@ -1,11 +1,11 @@
 """What kube-proxy is told, and how many of it there are."""
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network, ip_network
 
 from checks.common import and_list, ids
 from checks.kube_proxy.shared import VERIFY
 from doctor.contract import check
+from doctor.model.address import network_of
 from doctor.model.evidence import Flannel, KubeProxy, Nodes, ServiceIpFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Finding, Remediation, Risk, Severity
@@ -121,11 +121,8 @@ def cluster_cidr(
 
 def _overlap(one: str, other: str) -> bool:
     """Say whether two networks overlap; one that is not of IPv4, or not understood, does not."""
-    try:
-        a, b = ip_network(one.strip(), strict=False), ip_network(other, strict=False)
-    except ValueError:
-        return False
-    return isinstance(a, IPv4Network) and isinstance(b, IPv4Network) and a.overlaps(b)
+    a, b = network_of(one.strip()), network_of(other)
+    return a is not None and b is not None and a.overlaps(b)
 
 
 @check(

@@ -1,13 +1,14 @@
 """The networks of Services and of pods beside what else the nodes know."""
 
 from collections.abc import Container, Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import ip_address
 
 import msgspec
 
-from checks.common import and_list, network_of
+from checks.common import and_list
 from checks.kube_proxy.shared import VERIFY
 from doctor.contract import check
+from doctor.model.address import is_address, specific_network
 from doctor.model.evidence import Flannel, NodeNetworks, Nodes
 from doctor.model.finding import Code, Finding, Remediation, Risk, Severity
 from doctor.model.hop import ANY, Hop, HopKind
@@ -93,13 +94,13 @@ def overlaps(
     kinds = [(SERVICE_CIDR_OVERLAPS, "Services", r) for r in services.ranges]
     kinds += [(POD_CIDR_OVERLAPS, "pods", pods)] if pods else []
     for code, whose, text in kinds:
-        network = _network(text)
+        network = specific_network(text)
         if network is None:
             continue
         found: dict[str, list[NodeNetwork]] = {}
         for read in networks.items:
             for route in _foreign(read, ours):
-                inner = _network(route.destination)
+                inner = specific_network(route.destination)
                 if inner and inner != network and inner.subnet_of(network):
                     found.setdefault(_written(route), []).append(read)
         inside = sorted({n for a, n in addresses.items() if ip_address(a) in network})
@@ -108,20 +109,6 @@ def overlaps(
         for written, readers in found.items():
             stated = _routed(code, whose, text, written, readers)
             yield msgspec.structs.replace(stated, consequence_of=_between(nodes, stated, readers))
-
-
-def _network(text: str) -> IPv4Network | None:
-    """Read a network of IPv4; None for another, for all of it, or none."""
-    found = network_of(text)
-    return found if found and found.prefixlen else None
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """Read an address; None for what is none."""
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
 
 
 def _of_interfaces(networks: NodeNetworks) -> Iterator[str]:
@@ -172,11 +159,11 @@ def _routed(
 
 def _between(nodes: Nodes, said: Finding, readers: list[NodeNetwork]) -> tuple[Hop, ...]:
     """List the ways to the nodes whose pods a route leads elsewhere: broken by it, they tell of it."""
-    network = _network(said.hop.what)
+    network = specific_network(said.hop.what)
     ends = [
         n.name
         for n in nodes.items
-        if network and (c := _network(n.pod_cidr)) and c.overlaps(network)
+        if network and (c := specific_network(n.pod_cidr)) and c.overlaps(network)
     ]
     return tuple(Hop(HopKind.UNDERLAY, f"{r.node}>{to}") for r in readers for to in ends)
 
@@ -234,8 +221,8 @@ def room(services: ProxiedServices) -> Iterator[Finding]:
         Kubernetes documentation, "Extend Service IP Ranges". kubernetes/kubernetes issues 131866,
         104088.
     """
-    found = [n for r in services.ranges if (n := _network(r))]
-    addresses = [a for t in services.taken if (a := _address(t))]
+    found = [n for r in services.ranges if (n := specific_network(r))]
+    addresses = [ip_address(t) for t in services.taken if is_address(t)]
     if len(found) != 1 or services.lacks("services") or any(a not in found[0] for a in addresses):
         return
     size, taken = found[0].num_addresses - _NETWORK_AND_BROADCAST, len(set(addresses))

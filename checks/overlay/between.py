@@ -17,8 +17,9 @@ from checks.overlay.codes import (
 from checks.overlay.counted import burst_fault, carried, one_way, reverse_path_fault
 from checks.overlay.device import backend_fault, device_fault
 from checks.overlay.firewall import firewall_fault
-from checks.overlay.peers import address_fault, entry_fault, ipv4_network, route_fault
+from checks.overlay.peers import address_fault, entry_fault, route_fault
 from checks.overlay.world import Fault, World, carrier_known, control_flows, underlay_answers
+from doctor.model.address import specific_network
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.node import NodeNetwork
@@ -249,7 +250,7 @@ def _all_is_lost(world: World, pairs: Iterable[Pair]) -> bool:
 
 def _twice(world: World, names: Iterable[str]) -> Iterator[Hop]:
     """Yield the pod networks of nodes that share a podCIDR: others can only know one of the two."""
-    known = {n.name: c for n in world.nodes.items if (c := ipv4_network(n.pod_cidr))}
+    known = {n.name: c for n in world.nodes.items if (c := specific_network(n.pod_cidr))}
     for name in names:
         own = known.get(name)
         if own and any(o != name and c.overlaps(own) for o, c in known.items()):

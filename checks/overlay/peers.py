@@ -17,11 +17,12 @@ from checks.overlay.codes import (
 )
 from checks.overlay.published import published, vtep
 from checks.overlay.world import Fault, World, restart
+from doctor.model.address import specific_network
 from doctor.model.finding import Code, Confidence, Remediation, Risk
 from doctor.model.kube import PUBLIC_IP
 from doctor.model.node import NodeNetwork, Route
 
-__all__ = ["address_fault", "entry_fault", "ipv4_network", "route_fault"]
+__all__ = ["address_fault", "entry_fault", "route_fault"]
 
 _ALL_FRAMES = "00:00:00:00:00:00"
 
@@ -32,7 +33,7 @@ def route_fault(world: World, at: str, to: str) -> Fault | None:
     if not world.flannel.daemonsets or not read or not read.routes or not peer:
         return None
     own = world.nodes.named(at)
-    cidr, mine = ipv4_network(peer.pod_cidr), ipv4_network(own.pod_cidr if own else "")
+    cidr, mine = specific_network(peer.pod_cidr), specific_network(own.pod_cidr if own else "")
     if cidr is None or (mine and mine.overlaps(cidr)):
         return None
     evidence = (read.evidence, f"api:nodes/{to}")
@@ -56,18 +57,9 @@ def route_fault(world: World, at: str, to: str) -> Fault | None:
     )
 
 
-def ipv4_network(text: str) -> IPv4Network | None:
-    """Read a network; the default route is not one."""
-    try:
-        found = IPv4Network(text, strict=False)
-    except ValueError:
-        return None
-    return found if found.prefixlen else None
-
-
 def _covers(route: Route, cidr: IPv4Network) -> bool:
     """Say whether a route, the default aside, leads to all of a network."""
-    ours = ipv4_network(route.destination)
+    ours = specific_network(route.destination)
     return ours is not None and cidr.subnet_of(ours)
 
 
@@ -85,7 +77,7 @@ def _elsewhere(world: World, read: NodeNetwork, cidr: IPv4Network, to: str) -> R
         holding = [
             (net.prefixlen, -r.metric, r)
             for r in routes
-            if (net := ipv4_network(r.destination)) and address in net
+            if (net := specific_network(r.destination)) and address in net
         ]
         best = max(holding, key=lambda h: h[:2], default=None)
         if best and best[0] >= cidr.prefixlen and not _is_flannels(world, read, best[2], to):
@@ -123,7 +115,7 @@ def _written(route: Route) -> str:
 def _delete(world: World, at: str, route: Route, cidr: IPv4Network) -> Remediation:
     """Say how to take a route away; flannel sets its own again if that was replaced."""
     commands = [f"{world.flannel.enter(at)} ip route delete {_written(route)}"]
-    if ipv4_network(route.destination) == cidr:
+    if specific_network(route.destination) == cidr:
         commands += restart(world, at, "").commands
     return Remediation(
         f"Delete the route on {at}, and from whatever would write it again",
@@ -175,10 +167,10 @@ def entry_fault(world: World, at: str, to: str) -> Fault | None:
     read, peer = world.networks.of(at), world.nodes.named(to)
     told = published(peer)
     device = vtep(world, read) if read else None
-    cidr = ipv4_network(peer.pod_cidr) if peer else None
+    cidr = specific_network(peer.pod_cidr) if peer else None
     if not read or not device or not peer or not cidr or not told.mac or not told.address:
         return None
-    route = next((r for r in read.routes if ipv4_network(r.destination) == cidr), None)
+    route = next((r for r in read.routes if specific_network(r.destination) == cidr), None)
     if route is None or route.device != device.name or not route.gateway:
         return None
     wrong = _neighbour(read, device.name, route.gateway, told.mac)

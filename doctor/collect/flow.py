@@ -16,7 +16,6 @@ __all__ = [
     "MOST_VANTAGES",
     "Stage",
     "flow",
-    "is_address",
     "on_link",
     "some",
 ]
@@ -111,12 +110,3 @@ def on_link(links: Iterable[Link], address: str) -> str:
         if any(wanted in ipaddress.ip_interface(own).network for own in link.addresses):
             return link.name
     return ""
-
-
-def is_address(host: str) -> bool:
-    """Say whether a host is an IP address already."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from doctor.bundle.schema import ProbePodRecord
 from doctor.collect.flow import MOST_ENDPOINTS, MOST_VANTAGES, Stage, flow, some
+from doctor.model.address import is_ipv4
 from doctor.model.evidence import (
     Backend,
     Backends,
@@ -16,7 +17,6 @@ from doctor.model.evidence import (
 from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
 from doctor.model.kube import Pod
 from doctor.model.node import NodeNetwork
-from doctor.model.resolver import is_ipv4
 from doctor.parse.proxy_conf import server_place
 
 __all__ = ["backend", "dns", "mesh", "proxy_api", "service_ip", "sizes", "webhook"]

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 
-from doctor.collect.flow import Stage, flow, is_address
+from doctor.collect.flow import Stage, flow
 from doctor.evidence.measurements import dependants
 from doctor.evidence.tables import Wave
+from doctor.model.address import is_address
 from doctor.model.evidence import DnsService
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.kube import Pod, Service

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from doctor.collect.flow import Stage, flow, some
 from doctor.evidence.resolving import searched as search_domains
 from doctor.evidence.tables import Wave
+from doctor.model.address import is_ipv4
 from doctor.model.evidence import DnsService, EndpointAddress, Resolvers, Upstream, Upstreams
 from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
-from doctor.model.resolver import ROOT, Corefile, is_ipv4, is_within
+from doctor.model.resolver import ROOT, Corefile, is_within
 
 __all__ = ["plan_resolvers", "searched", "upstreams"]
 

@@ -8,15 +8,14 @@ from doctor.collect.flow import (
     MOST_VANTAGES,
     Stage,
     flow,
-    is_address,
     on_link,
     some,
 )
 from doctor.evidence.tables import Source, Tables, Wave, tables_of
+from doctor.model.address import is_address, is_ipv4
 from doctor.model.evidence import Ingresses, LoadBalancers, NodeNetworks
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
 from doctor.model.kube import Service
-from doctor.model.resolver import is_ipv4
 from doctor.model.target import Target, parse_target
 from doctor.model.verdict import Gap
 

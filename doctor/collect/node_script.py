@@ -9,7 +9,7 @@ to it stays a zombie for as long as the pod runs. So whatever is started is wait
 """
 
 from doctor.bundle.schema import CommandOutput
-from doctor.model.resolver import is_ipv4
+from doctor.model.address import is_ipv4
 
 __all__ = ["CNI_FILE", "READINGS_IN_ALL", "node_script", "read_outputs"]
 

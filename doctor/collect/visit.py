@@ -6,7 +6,6 @@ from collections.abc import Iterable
 import msgspec
 
 from doctor.bundle.schema import FlowRecord, ProxyRecord, Record
-from doctor.collect.flow import is_address
 from doctor.collect.flows_site import (
     left_out,
     not_asked,
@@ -20,8 +19,8 @@ from doctor.collect.proxy_host import find_proxy
 from doctor.collect.shells import LocalShell, Shell, SshShell
 from doctor.collect.stations import measure, unseen
 from doctor.evidence.tables import Source, Tables, Wave
+from doctor.model.address import is_address, is_ipv4
 from doctor.model.flow import Flow, FlowKind, Purpose, Vantage, VantageKind
-from doctor.model.resolver import is_ipv4
 from doctor.model.target import parse_target
 from doctor.probe.machine import resolvers
 from doctor.probe.route import is_local

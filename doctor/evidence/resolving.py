@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from doctor.bundle.schema import NodeRecord, ResolverRecord
 from doctor.evidence.finders import coredns_service, policy_engine
 from doctor.evidence.world import World
+from doctor.model.address import is_ipv4
 from doctor.model.evidence import (
     NetworkPolicies,
     NodeResolver,
@@ -14,7 +15,7 @@ from doctor.model.evidence import (
 )
 from doctor.model.flow import Observation
 from doctor.model.kube import NetworkPolicy
-from doctor.model.resolver import DNS_PORT, Corefile, Plugin, ResolvConf, ServerBlock, is_ipv4
+from doctor.model.resolver import DNS_PORT, Corefile, Plugin, ResolvConf, ServerBlock
 from doctor.parse.corefile import parse_corefile
 from doctor.parse.resolv_conf import parse_resolv_conf
 

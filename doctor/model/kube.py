@@ -4,9 +4,9 @@ What is not declared here is dropped when a LIST is decoded, so it is never kept
 environment values, Secrets' data and tokens have no field.
 """
 
-from ipaddress import IPv4Network, ip_address
-
 import msgspec
+
+from doctor.model.address import is_address, is_ipv4, network_of
 
 __all__ = [
     "OTHER_NETWORK",
@@ -51,24 +51,6 @@ PUBLIC_IP = "flannel.alpha.coreos.com/public-ip"
 
 class KubeObject(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Base of all: unknown fields are dropped, absent ones take their defaults."""
-
-
-def _is_ipv4(text: str) -> bool:
-    """Say whether a text is an address or a network of IPv4."""
-    try:
-        IPv4Network(text, strict=False)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_address(text: str) -> bool:
-    """Say whether a text is an address of IP."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 class Owner(KubeObject, frozen=True):
@@ -188,19 +170,19 @@ class Node(Item, frozen=True):
     def address(self) -> str:
         """The first InternalIP of IPv4, else the first at all; empty where there is none."""
         found = [a.address for a in self.status.addresses or () if a.type == "InternalIP"]
-        return next(filter(_is_ipv4, found), next(iter(found), ""))
+        return next(filter(is_ipv4, found), next(iter(found), ""))
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """All at which it is known, inside and outside, and to flannel; what is no address is none."""
         listed = (a.address for a in self.status.addresses or ())
         told = self.annotations.get(PUBLIC_IP, "")
-        return tuple(dict.fromkeys(filter(_is_address, (*listed, told))))
+        return tuple(dict.fromkeys(filter(is_address, (*listed, told))))
 
     @property
     def pod_cidr(self) -> str:
         """Its network of IPv4 for pods, whichever family comes first; empty where it has none."""
-        return next(filter(_is_ipv4, (self.spec.pod_cidr, *(self.spec.pod_cidrs or ()))), "")
+        return next(filter(network_of, (self.spec.pod_cidr, *(self.spec.pod_cidrs or ()))), "")
 
     @property
     def ready(self) -> bool:

@@ -1,7 +1,5 @@
 """What resolvers are told: resolv.conf of pods and nodes, and CoreDNS's Corefile."""
 
-import ipaddress
-
 import msgspec
 
 __all__ = [
@@ -11,7 +9,6 @@ __all__ = [
     "Plugin",
     "ResolvConf",
     "ServerBlock",
-    "is_ipv4",
     "is_within",
 ]
 
@@ -138,12 +135,3 @@ def is_within(name: str, zone: str) -> bool:
     """Say whether a name is a zone's, or below it."""
     name, zone = _zone(name), _zone(zone)
     return zone in (ROOT, name) or name.endswith(f".{zone}")
-
-
-def is_ipv4(text: str) -> bool:
-    """Say whether a word is an IPv4 address."""
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True

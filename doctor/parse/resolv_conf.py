@@ -1,7 +1,6 @@
 """resolv.conf, as the C library reads it."""
 
-import ipaddress
-
+from doctor.model.address import is_address
 from doctor.model.resolver import ResolvConf
 
 __all__ = ["parse_resolv_conf"]
@@ -20,7 +19,7 @@ def parse_resolv_conf(text: str) -> ResolvConf:
     options: list[str] = []
     for line in text.split("\n")[:_MOST_LINES]:
         key, *words = line.split()[:_MOST_WORDS] or [""]
-        if key == "nameserver" and words and _is_address(words[0]):
+        if key == "nameserver" and words and is_address(words[0].partition("%")[0]):
             servers.append(words[0])
         elif key in ("search", "domain") and words:
             kept = words if key == "search" else words[:1]
@@ -28,12 +27,3 @@ def parse_resolv_conf(text: str) -> ResolvConf:
         elif key == "options":
             options += words
     return ResolvConf(tuple(servers[:_MOST_WORDS]), search, tuple(options[:_MOST_WORDS]))
-
-
-def _is_address(word: str) -> bool:
-    """Say whether a word is an IP address."""
-    try:
-        ipaddress.ip_address(word.partition("%")[0])
-    except ValueError:
-        return False
-    return True

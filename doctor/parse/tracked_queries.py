@@ -3,8 +3,8 @@
 import math
 import re
 
+from doctor.model.address import is_ipv4
 from doctor.model.node_state import TrackedQueries, TrackedQuery
-from doctor.model.resolver import is_ipv4
 
 __all__ = ["parse_tracked_queries"]
 
