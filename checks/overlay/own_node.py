@@ -8,7 +8,7 @@ from checks.overlay.filters import remove
 from checks.overlay.world import World, answered, is_lost
 from doctor.contract import check
 from doctor.model.evidence import Flannel, Mesh, NodeNetworks, Nodes, ServiceIpFlows
-from doctor.model.filtering import Met, Packet, dropped
+from doctor.model.filtering import Met, Packet, surely_dropped
 from doctor.model.finding import Finding, Severity
 from doctor.model.flow import Observation, Purpose, VantageKind
 from doctor.model.hop import Hop, HopKind
@@ -84,10 +84,9 @@ def _rule(world: World, name: str, seen: Observation) -> Met | None:
     read, own = world.networks.of(name), world.nodes.named(name)
     if read is None or not read.tools or not read.link(_BRIDGE):
         return None
-    source = (own.spec.pod_cidr if own else "") or ""
+    source = own.pod_cidr if own else ""
     packet = Packet("tcp", seen.flow.port, source, seen.flow.address, _BRIDGE)
-    hits = (dropped(read.tables, hook, packet) for hook in _HOOKS)
-    return next((m for m in hits if m and m.certain), None)
+    return surely_dropped(read.tables, _HOOKS, packet)
 
 
 def _drops(world: World, rule: Met, lost: list[Observation]) -> Finding:

@@ -7,7 +7,7 @@ import msgspec
 
 from doctor.model.netfilter import Action, Chain, Ports, Rule, RuleTable
 
-__all__ = ["Met", "Packet", "dropped", "keeps_source"]
+__all__ = ["Met", "Packet", "dropped", "keeps_source", "surely_dropped"]
 
 _STEPS = 50_000
 _DEEPEST = 16
@@ -88,6 +88,19 @@ def dropped(tables: Iterable[RuleTable], hook: str, packet: Packet) -> Met | Non
         walk.through(chain)
         found += walk.found
     return next((m for m in found if m.certain), found[0] if found else None)
+
+
+def surely_dropped(tables: Iterable[RuleTable], hooks: Iterable[str], packet: Packet) -> Met | None:
+    """Return what drops such a packet for sure, at the first of some hooks where that is so.
+
+    Args:
+        tables: All tables of a node.
+        hooks: In the order in which the packet meets them.
+        packet: What arrives there.
+    """
+    read = tuple(tables)
+    hits = (dropped(read, hook, packet) for hook in hooks)
+    return next((m for m in hits if m and m.certain), None)
 
 
 def keeps_source(tables: Iterable[RuleTable], packet: Packet) -> bool:

@@ -9,9 +9,11 @@ from doctor.model.failure import Failure
 from doctor.model.finding import Finding, Severity
 from doctor.model.flow import Observation, Purpose
 from doctor.model.hop import Hop, HopKind
+from doctor.model.kube import NodeSpec
 from doctor.model.node import Link
 from tests.rules.factories import (
     ADDRESSES,
+    CIDRS,
     MASTER,
     ONE,
     filter_table,
@@ -19,6 +21,7 @@ from tests.rules.factories import (
     flannel,
     network,
     networks,
+    node,
     nodes,
     said,
     seen,
@@ -95,6 +98,15 @@ def test_what_a_node_drops_of_its_own_pods(
     found = judge(*flows, rules=read(rule))
     assert [f.severity for f in found] == ([severity] if severity else [])
     assert said(found) <= {(DROPS, f"host-input:{MASTER}")}
+
+
+def test_the_pods_network_of_ipv4_need_not_come_first() -> None:
+    both = NodeSpec(pod_cidr="fd00:10:244::/64", pod_cidrs=("fd00:10:244::/64", CIDRS[MASTER]))
+    table = nodes(msgspec.structs.replace(node(MASTER), spec=both))
+    rule = read(f"-A INPUT -s {CIDRS[MASTER]} -j DROP")
+    mesh = Mesh(observations=(ask(), control()))
+    found = findings(own_node, mesh, rule, table, flannel(), None)
+    assert said(found) == {(DROPS, f"host-input:{MASTER}")}
 
 
 def test_it_fails_what_is_needed_there() -> None:
