@@ -7,7 +7,7 @@ from checks.common import and_list, ids, removal, written
 from checks.dns.codes import VERIFY
 from checks.dns.words import DNS_API_UNREACHABLE
 from doctor.model.evidence import Backend, Flannel, Logs, NodeNetworks, Nodes, ServiceIpFlows
-from doctor.model.filtering import Met, Packet, dropped
+from doctor.model.filtering import Met, Packet, surely_dropped
 from doctor.model.finding import Confidence, Finding, Remediation, Risk, Severity
 from doctor.model.flow import Observation, Purpose, VantageKind
 from doctor.model.hop import Hop, HopKind
@@ -142,19 +142,15 @@ def _rule(pod: Pod, direct: Observation, around: Around) -> Met | None:
     if read is None or own is None:
         return None
     here = direct.flow.address == own.address
-    uplink = next(
-        (i.name for i in read.links for a in i.addresses if a.startswith(f"{own.address}/")), ""
-    )
     packet = Packet(
         "tcp",
         direct.flow.port,
         pod.status.pod_ip,
         direct.flow.address,
         "cni0",
-        "" if here else uplink,
+        "" if here else read.device(own.address),
     )
-    met = dropped(read.tables, "input" if here else "forward", packet)
-    return met if met and met.certain else None
+    return surely_dropped(read.tables, ("input" if here else "forward",), packet)
 
 
 def _mends(ways: list[_Way], nodes: list[str], around: Around) -> tuple[Remediation, ...]:

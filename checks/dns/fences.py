@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from doctor.model.evidence import EndpointAddress, NodeNetworks, Nodes
 from doctor.model.failure import Failure
-from doctor.model.filtering import Met, Packet, dropped
+from doctor.model.filtering import Met, Packet, surely_dropped
 from doctor.model.flow import Observation, VantageKind
 from doctor.model.netfilter import Action
 from doctor.model.node import NodeNetwork
@@ -47,7 +47,7 @@ def _met(
     read: NodeNetwork, nodes: Nodes, endpoint: EndpointAddress, seen: Observation
 ) -> Met | None:
     """Return what surely drops the first packet of a flow where it is forwarded to a pod."""
-    start = nodes.named(seen.flow.vantage.node)
+    start, own = nodes.named(seen.flow.vantage.node), nodes.named(read.node)
     if start is None or start.name == read.node:
         return None
     protocol, _, port = seen.flow.protocol.partition("/")
@@ -58,23 +58,13 @@ def _met(
         int(port or 0),
         start.address if routed else start.pod_cidr,
         endpoint.address,
-        tunnels[0] if tunnels else _uplink(read, nodes),
+        tunnels[0] if tunnels else read.device(own.address if own else ""),
         _BRIDGE,
     )
-    met = dropped(read.tables, "forward", packet)
-    return met if met and met.certain else None
+    return surely_dropped(read.tables, ("forward",), packet)
 
 
 def _fitting(met: Met | None, seen: Observation) -> Met | None:
     """Pass a rule on that explains how a query failed: one that rejects is heard of."""
     told = seen.failure is not Failure.TIMEOUT
     return met if met and (met.action is Action.REJECT) is told else None
-
-
-def _uplink(read: NodeNetwork, nodes: Nodes) -> str:
-    """Return the interface that has a node's own address; empty where it was not read."""
-    own = nodes.named(read.node)
-    address = f"{own.address}/" if own else ""
-    return next(
-        (i.name for i in read.links if address for a in i.addresses if a.startswith(address)), ""
-    )

@@ -145,11 +145,13 @@ def _handed_on(upstreams: Upstreams | None, dns: DnsService | None) -> Iterator[
     """Yield what replicas of CoreDNS asked outside in vain, though their nodes get an answer."""
     replicas = dns.backend.ready if dns and dns.backend else ()
     homes = {e.address: e.node for e in replicas if e.node}
-    for lost in upstreams.of(Purpose.FORWARDED) if upstreams else ():
+    if upstreams is None:
+        return
+    asked = upstreams.of(Purpose.RESOLVER, vantage=VantageKind.NODE)
+    for lost in upstreams.of(Purpose.FORWARDED):
         node = homes.get(lost.flow.address, "")
         if not node or not lost.failure or not lost.failure.unanswered:
             continue
-        asked = upstreams.of(Purpose.RESOLVER, vantage=VantageKind.NODE) if upstreams else ()
         own = [o for o in asked if o.flow.vantage.node == node]
         if own and all(_answered(o) for o in own):
             yield _Lost(node, lost.flow.address, lost, own[0])
@@ -161,10 +163,7 @@ def _keeps(networks: NodeNetworks, nodes: Nodes | None, case: _Lost) -> bool:
     if read is None or not read.tools or not any(t.name == "nat" for t in read.tables):
         return False
     known = nodes.named(case.node) if nodes else None
-    own = known.address if known else ""
-    uplink = next(
-        (i.name for i in read.links for a in i.addresses if own and a.startswith(f"{own}/")), ""
-    )
+    uplink = read.device(known.address if known else "")
     flow = case.control.flow
     protocol = "udp" if "udp" in flow.kind else "tcp"
     packet = Packet(protocol, flow.port or None, case.source, flow.address, output=uplink)

@@ -7,14 +7,14 @@ from checks.common import removal
 from checks.overlay.codes import VERIFY
 from checks.overlay.published import published, vtep
 from checks.overlay.world import World, starts_on
-from doctor.model.filtering import Met, Packet, dropped
+from doctor.model.filtering import Met, Packet, dropped, surely_dropped
 from doctor.model.finding import Remediation, Risk
 from doctor.model.flow import Observation, VantageKind
 
-__all__ = ["ARRIVING", "LEAVING", "forward_rules", "outer_rule", "remove"]
+__all__ = ["forward_rules", "outer_rule", "remove"]
 
-ARRIVING = ("prerouting", "input")
-LEAVING = ("output", "postrouting")
+_ARRIVING = ("prerouting", "input")
+_LEAVING = ("output", "postrouting")
 _FORWARDED = ("prerouting", "forward", "postrouting")
 _BRIDGE = "cni0"
 
@@ -56,18 +56,19 @@ def _source(world: World, seen: Observation) -> str:
     return node.address if routed else node.pod_cidr
 
 
-def outer_rule(world: World, at: str, to: str, hooks: Iterable[str]) -> Met | None:
-    """Return the rule of a node that surely drops what carries pods' packets from or to another."""
+def outer_rule(world: World, at: str, to: str, *, arriving: bool) -> Met | None:
+    """Return the rule of a node that surely drops what carries pods' packets from another, or to it."""
     read, own, peer = world.networks.of(at), world.nodes.named(at), world.nodes.named(to)
     protocol, _, port = world.mesh.overlay.partition("/")
     if read is None or own is None or peer is None or not port.isdecimal():
         return None
     mine, theirs = (published(n).address or n.address for n in (own, peer))
-    uplink = next((i.name for i in read.links for a in i.addresses if a.startswith(f"{mine}/")), "")
-    arrives = Packet(protocol, int(port), theirs, mine, uplink)
-    leaves = Packet(protocol, int(port), mine, theirs, output=uplink)
-    hits = (dropped(read.tables, h, arrives if h in ARRIVING else leaves) for h in hooks)
-    return next((m for m in hits if m and m.certain), None)
+    uplink = read.device(mine)
+    if arriving:
+        packet = Packet(protocol, int(port), theirs, mine, uplink)
+        return surely_dropped(read.tables, _ARRIVING, packet)
+    packet = Packet(protocol, int(port), mine, theirs, output=uplink)
+    return surely_dropped(read.tables, _LEAVING, packet)
 
 
 def remove(world: World, name: str, met: Met) -> Remediation:

@@ -2,7 +2,7 @@
 
 from checks.common import written
 from checks.overlay.codes import OVERLAY_HOST_FIREWALL, VERIFY
-from checks.overlay.filters import ARRIVING, LEAVING, outer_rule, remove
+from checks.overlay.filters import outer_rule, remove
 from checks.overlay.world import Fault, World
 from doctor.model.filtering import Met
 from doctor.model.finding import Remediation, Risk
@@ -13,8 +13,8 @@ __all__ = ["firewall_fault"]
 
 def firewall_fault(world: World, at: str, to: str) -> Fault | None:
     """Look for a rule on a node that drops the overlay's port, from another node or to it."""
-    arriving = outer_rule(world, at, to, ARRIVING)
-    met = arriving or outer_rule(world, at, to, LEAVING)
+    arriving = outer_rule(world, at, to, arriving=True)
+    met = arriving or outer_rule(world, at, to, arriving=False)
     if met is None:
         return None
     protocol, _, port = world.mesh.overlay.partition("/")

@@ -45,14 +45,7 @@ def no_room(nodes: Nodes, networks: NodeNetworks, group: Class) -> Room | None:
 def _devices(nodes: Nodes, read: NodeNetwork) -> tuple[Link, Link] | None:
     """Return a node's uplink, and the device that pods' packets leave by."""
     node = nodes.named(read.node)
-    uplink = next(
-        (
-            i
-            for i in read.links
-            if node and any(a.startswith(f"{node.address}/") for a in i.addresses)
-        ),
-        None,
-    )
+    uplink = read.holding(node.address) if node else None
     vxlan = next((i for i in read.links if i.vxlan_id or i.vxlan_port), None)
     device = vxlan or read.link("cni0")
     return (uplink, device) if uplink and device else None

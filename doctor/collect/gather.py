@@ -281,7 +281,7 @@ def _send(run: _Run, entered: dict[str, Shell], pods: dict[str, Shell]) -> None:
     later = msgspec.structs.replace(stage, tables=run.tables())
     seen += _measure(run, shells, (*plan_egress(stage, seen), *plan_resolvers(later)))
     _measure(run, shells, plan_deciding(seen, run.tables(), stage.vantages))
-    run.records.extend(look_again(entered, run.tables()))
+    run.records.extend(look_again(entered, later.tables))
     if overlay(run.world()):
         run.records.extend(count(entered, rounds(stage, seen)))
 

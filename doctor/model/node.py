@@ -257,6 +257,18 @@ class NodeNetwork(msgspec.Struct, frozen=True):
         """Return why something could not be read; empty where it was."""
         return next((u.reason for u in self.unread if u.what == what), "")
 
+    def holding(self, address: str) -> Link | None:
+        """Return the interface that has an address; None for an empty one."""
+        return next(
+            (i for i in self.links for a in i.addresses if address and a.startswith(f"{address}/")),
+            None,
+        )
+
+    def device(self, address: str) -> str:
+        """Name the interface that has an address; empty where none has."""
+        found = self.holding(address)
+        return found.name if found else ""
+
     def link(self, name: str) -> Link | None:
         """Return the interface of that name."""
         return next((i for i in self.links if i.name == name), None)
