@@ -20,6 +20,7 @@ from tests.lab.goldens import wanted, wrong
 from tests.lab.shape import SHAPES
 
 GOLDENS = all_goldens()
+NOT_FOUND = 404
 MOST = 40_000
 """Bytes of compressed evidence: a repository keeps each for good."""
 
@@ -83,6 +84,17 @@ def test_every_proof_leads_to_what_was_seen(golden: Golden) -> None:
         page = evidence_page(found, result.diagnoses)
         assert page.startswith(f"{found.id}\n")
         assert page.count("\n") > 2, page
+
+
+def test_what_came_of_a_request_is_its_status() -> None:
+    (golden,) = (g for g in GOLDENS if g.id == "article/host-header-lost")
+    bundle, result = judged(golden)
+    seen = next(o for o in Tables(bundle).observations() if o.status == NOT_FOUND)
+    found = look_up(Tables(bundle), seen.flow.id, cited=True)
+    assert found is not None
+    assert f"\nCame of it\n  HTTP status {NOT_FOUND} after " in evidence_page(
+        found, result.diagnoses
+    )
 
 
 @each

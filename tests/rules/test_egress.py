@@ -1,5 +1,6 @@
 """The way out: each fault by its code, and the look-alikes by none."""
 
+import msgspec
 import pytest
 
 from checks.egress import reachable
@@ -7,6 +8,7 @@ from doctor.model.evidence import Backend, Backends, EgressFlows, Flannel, Nodes
 from doctor.model.failure import Failure
 from doctor.model.finding import Confidence, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose, VantageKind
+from doctor.model.hop import Hop, HopKind
 from doctor.model.kube import Address, DaemonSet, Meta, Node, NodeStatus, Pod
 from tests.rules.factories_site import REFUSED, TIMEOUT, W1, W2, Case, at, pod, seen, verify
 
@@ -146,3 +148,15 @@ def test_a_pod_that_no_url_crosses_warns(
     targets = TargetFlows(urls=urls, derived=not urls)
     found = next(reachable.judge(out(*both(TIMEOUT))[0], None, site, targets))
     assert found.severity is severity
+
+
+def test_what_lies_behind_coredns_makes_it_fail() -> None:
+    """Its own way to the resolver, and no other: what the pod sends it is answered."""
+    out_of_node = Hop(HopKind.FORWARD, W1, "udp/53"), Hop(HopKind.MASQUERADE, W1, "dns")
+    resolver = Hop(HopKind.EGRESS, "203.0.113.53", "udp/53")
+    way = (Hop(HopKind.FORWARD, W2, "tcp/53"), Hop(HopKind.KUBE_PROXY, W2), *out_of_node, resolver)
+    failed = msgspec.structs.replace(look(LAME), hops=way)
+    found = next(reachable.judge(*out(failed)))
+    assert found.consequence_of == (*out_of_node, resolver)
+    missing = msgspec.structs.replace(look(NXDOMAIN), hops=way)
+    assert next(reachable.judge(*out(missing))).consequence_of == ()
