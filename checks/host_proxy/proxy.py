@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from checks.common import and_list, ids
-from checks.host_proxy.shared import GATEWAY, OURS, hop_of, mend, plain, routed_by, said
+from checks.host_proxy.shared import GATEWAY, OURS, hop_of, mend, plain, said, unrouted
 from doctor.contract import check
-from doctor.model.evidence import Proxy, TargetFlows, VipFlows
+from doctor.model.evidence import Nodes, Proxy, TargetFlows, VipFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Role
 from doctor.model.flow import FlowKind, Observation, Purpose
@@ -69,7 +69,9 @@ _HANDED_ON = ("$host", "$http_host")
         PROXY_UPSTREAM_WRONG_PORT,
     ),
 )
-def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Iterator[Finding]:
+def forwards(
+    proxy: Proxy, targets: TargetFlows, vips: VipFlows | None, nodes: Nodes | None = None
+) -> Iterator[Finding]:
     """Send the same request through the reverse proxy and past it.
 
     What it looks at:
@@ -105,7 +107,7 @@ def forwards(proxy: Proxy, targets: TargetFlows, vips: VipFlows | None) -> Itera
         elif through.ok and not through.served and (good := _better(through, direct)):
             yield _altered(through, good, proxy)
         elif direct and _stuck(through) and all(o.failure not in (None, *OURS) for o in direct):
-            yield _unreachable(through, direct, proxy, _answering(vips))
+            yield _unreachable(through, direct, proxy, _answering(vips), nodes)
 
 
 # ---- through the proxy and past it --------------------------------------------------------------
@@ -345,6 +347,7 @@ def _unreachable(
     direct: list[Observation],
     table: Proxy,
     answering: list[Observation],
+    nodes: Nodes | None,
 ) -> Finding:
     """Say that the upstream does not answer the proxy's host either, or only on another port."""
     proxy = table.proxy
@@ -366,7 +369,7 @@ def _unreachable(
             *((proxy.evidence,) if proxy else ()),
         ),
         flows=() if other else ids(direct),
-        consequence_of=() if other else routed_by(direct),
+        consequence_of=() if other else unrouted(direct, nodes),
         remediation=(_compare(through, (other or direct)[0], table),),
         falsifier=f"{direct[0].flow.address}:{direct[0].flow.port} answers {table.place}",
     )

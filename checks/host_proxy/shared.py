@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 
 from checks.common import told
+from doctor.model.evidence import Nodes
 from doctor.model.failure import Failure
 from doctor.model.finding import Remediation, Risk
 from doctor.model.flow import Observation
 from doctor.model.hop import Hop, HopKind
 
-__all__ = ["GATEWAY", "OURS", "hop_of", "mend", "plain", "routed_by", "said"]
+__all__ = ["GATEWAY", "OURS", "hop_of", "mend", "plain", "said", "unrouted"]
 
 GATEWAY = (502, 503, 504)
 OURS = (Failure.UNKNOWN, Failure.PERMISSION_DENIED)
@@ -25,14 +26,15 @@ def hop_of(o: Observation) -> Hop:
     return Hop(HopKind.HOST_PROXY, o.flow.address, o.flow.protocol)
 
 
-def routed_by(lost: Iterable[Observation]) -> tuple[Hop, ...]:
-    """List flannel on the nodes that forward what is lost.
+def unrouted(lost: Iterable[Observation], nodes: Nodes | None) -> tuple[Hop, ...]:
+    """List flannel on those of the nodes that forward what is lost where it has never run.
 
-    One that has never run there has set no route: such a node takes what comes for a load balancer's
-    address, and cannot hand it on.
+    Without a podCIDR it sets no route: such a node takes what comes for a load balancer's address, and
+    cannot hand it on. Flannel that ran and ends now has left its routes, and is not to blame.
     """
-    nodes = {h.where for o in lost for h in o.hops if h.kind is HopKind.FORWARD}
-    return tuple(Hop(HopKind.FLANNEL, n) for n in sorted(nodes))
+    where = {h.where for o in lost for h in o.hops if h.kind is HopKind.FORWARD}
+    bare = {n.name for n in nodes.items if not n.pod_cidr} if nodes else set[str]()
+    return tuple(Hop(HopKind.FLANNEL, n) for n in sorted(where & bare))
 
 
 def said(o: Observation) -> str:

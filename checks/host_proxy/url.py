@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from checks.common import and_list, ids
-from checks.host_proxy.shared import GATEWAY, OURS, hop_of, mend, plain, routed_by, said
+from checks.host_proxy.shared import GATEWAY, OURS, hop_of, mend, plain, said, unrouted
 from doctor.contract import check
-from doctor.model.evidence import TargetFlows
+from doctor.model.evidence import Nodes, TargetFlows
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Role, Severity
 from doctor.model.flow import FlowKind, Observation, Purpose
@@ -52,7 +52,7 @@ _UNASKED = (Failure.TIMEOUT, Failure.DNS_SERVFAIL, Failure.DNS_REFUSED)
     title="Each URL is served to a visitor",
     codes=(URL_NOT_SERVED, URL_NAME_UNRESOLVED),
 )
-def url(targets: TargetFlows) -> Iterator[Finding]:
+def url(targets: TargetFlows, nodes: Nodes | None = None) -> Iterator[Finding]:
     """Do what a visitor does, from this machine.
 
     What it looks at:
@@ -85,7 +85,7 @@ def url(targets: TargetFlows) -> Iterator[Finding]:
             if failed and not targets.derived:
                 yield _unresolved(o, targets)
         elif not o.served and o.failure not in OURS and not _excused(o, targets):
-            yield _not_served(o, targets)
+            yield _not_served(o, targets, nodes)
 
 
 @check(
@@ -169,7 +169,7 @@ def _excused(o: Observation, targets: TargetFlows) -> bool:
     return targets.derived and (silent or answered)
 
 
-def _not_served(o: Observation, targets: TargetFlows) -> Finding:
+def _not_served(o: Observation, targets: TargetFlows, nodes: Nodes | None) -> Finding:
     """Say what came back in place of the page, and how far packets got."""
     way = [
         w
@@ -190,7 +190,7 @@ def _not_served(o: Observation, targets: TargetFlows) -> Finding:
         hop=hop_of(o),
         evidence=ids([o, *others, *way]),
         flows=ids([o]),
-        consequence_of=routed_by([o]) if not o.status or o.status in GATEWAY else (),
+        consequence_of=unrouted([o], nodes) if not o.status or o.status in GATEWAY else (),
         remediation=(
             mend(
                 "See what comes back, and walk the path",
