@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from doctor.model.address import specific_network
 from doctor.model.evidence import Nodes
 from doctor.model.failure import Failure
 from doctor.model.filtering import Met
@@ -20,10 +21,10 @@ __all__ = [
     "drops_all",
     "everywhere",
     "ids",
-    "misled",
     "node_hops",
     "removal",
     "security_group_rules",
+    "sharing",
     "shortened",
     "told",
     "told_instead",
@@ -69,15 +70,22 @@ def ids(observations: Iterable[Observation]) -> tuple[str, ...]:
     return tuple(o.flow.id for o in observations)
 
 
-def misled(nodes: Iterable[str]) -> tuple[Hop, ...]:
-    """List what brings about that somebody else answers for a pod: who answers, refuses.
+def sharing(nodes: Nodes | None, names: Iterable[str]) -> tuple[Hop, ...]:
+    """List the pod networks of those nodes whose pods share addresses with another node's.
 
-    Two nodes whose pods share addresses lead to the wrong pod, and the wrong pod has other ports.
+    Others can only know one of the two, and lead to the wrong pod, which refuses what it does not serve.
 
     Args:
-        nodes: The nodes of the pods that were meant; an empty name is none.
+        nodes: All nodes; None where they are not known.
+        names: Those that are asked about.
     """
-    return tuple(Hop(HopKind.POD_NETWORK, n) for n in dict.fromkeys(nodes) if n)
+    items = nodes.items if nodes else ()
+    known = {n.name: c for n in items if (c := specific_network(n.pod_cidr))}
+    return tuple(
+        Hop(HopKind.POD_NETWORK, name)
+        for name in dict.fromkeys(names)
+        if (own := known.get(name)) and any(o != name and c.overlaps(own) for o, c in known.items())
+    )
 
 
 def node_hops(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from checks.common import and_list, by_chance, ids, misled, removal, security_group_rules, written
+from checks.common import and_list, by_chance, ids, removal, security_group_rules, sharing, written
 from checks.dns.codes import VERIFY, dns_code
 from checks.dns.fences import fence
 from doctor.contract import check
@@ -509,7 +509,7 @@ def _refused(world: _World, asks: list[_Ask]) -> Iterator[Finding]:
         "but does not listen there",
         hop=_one_pod(world, found, what),
         evidence=ids(flows),
-        consequence_of=misled(a.endpoint.node for a in found),
+        consequence_of=sharing(world.nodes, (a.endpoint.node for a in found)),
         remediation=_lead_back(world)
         or _logs(world, "Compare the Corefile's port with the Service's targetPort"),
         falsifier="A query to the same endpoint is answered",

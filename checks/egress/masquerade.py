@@ -1,10 +1,14 @@
 """What becomes of pods' addresses where their packets leave the cluster."""
 
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address
 from typing import NamedTuple
+
+import msgspec
 
 from checks.common import and_list, ids
 from doctor.contract import check
+from doctor.model.address import is_ipv4, network_of
 from doctor.model.evidence import (
     DnsService,
     EgressFlows,
@@ -99,7 +103,8 @@ def masquerade(  # noqa: PLR0913, PLR0917 - what leaves the cluster is seen in s
     ]
     kept = [case for case in lost if _keeps(networks, nodes, case)]
     if kept:
-        yield _missing(networks, flannel or Flannel(), kept)
+        made = _missing(networks, flannel or Flannel(), kept)
+        yield msgspec.structs.replace(made, consequence_of=_strays(nodes or Nodes(), kept))
 
 
 def _answered(seen: Observation) -> bool:
@@ -186,8 +191,6 @@ def _missing(networks: NodeNetworks, flannel: Flannel, kept: list[_Lost]) -> Fin
             f"pods there{why}"
         ),
         hop=Hop(HopKind.MASQUERADE, ANY if off else ",".join(names), "dns" if replicas else ""),
-        # addresses that another network's configuration gave are translated by nobody
-        consequence_of=tuple(Hop(HopKind.POD_NETWORK, n) for n in names),
         evidence=tuple(
             dict.fromkeys(
                 (
@@ -200,6 +203,19 @@ def _missing(networks: NodeNetworks, flannel: Flannel, kept: list[_Lost]) -> Fin
         remediation=(_restore(flannel, names, off=off),),
         falsifier=f"A rule of the chain POSTROUTING on {and_list(names)} translates that address",
     )
+
+
+def _strays(nodes: Nodes, kept: list[_Lost]) -> tuple[Hop, ...]:
+    """List the pod networks to blame where each of the pods has an address that is not flannel's.
+
+    What another network's configuration gave is translated by nobody.
+    """
+    for case in kept:
+        node = nodes.named(case.node)
+        cidr = network_of(node.pod_cidr) if node else None
+        if cidr is None or not is_ipv4(case.source) or IPv4Address(case.source) in cidr:
+            return ()
+    return tuple(Hop(HopKind.POD_NETWORK, n) for n in dict.fromkeys(c.node for c in kept))
 
 
 def _told_not_to(flannel: Flannel) -> bool:

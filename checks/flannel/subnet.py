@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, ip_network
 
-from checks.common import and_list, node_hops
+from checks.common import and_list, node_hops, sharing
 from checks.flannel.codes import (
     FLANNEL_SUBNET_ENV_MISSING,
     FLANNEL_SUBNET_MISMATCH,
@@ -147,14 +147,7 @@ def _other_subnet(
         hop=Hop(HopKind.FLANNEL, name),
         evidence=(evidence, f"api:nodes/{name}"),
         # whoever is given a podCIDR of another node's is soon at odds with it
-        consequence_of=(Hop(HopKind.POD_NETWORK, name),) if _shared(nodes, name) else (),
+        consequence_of=sharing(nodes, [name]),
         remediation=_again(pod, name),
         falsifier=f"FLANNEL_SUBNET in /run/flannel/subnet.env on {name} lies in {cidr}",
     )
-
-
-def _shared(nodes: Nodes, name: str) -> bool:
-    """Say whether a node's podCIDR overlaps with that of another node."""
-    own = pod_cidr(nodes, name)
-    others = (pod_cidr(nodes, n.name) for n in nodes.items if n.name != name)
-    return own is not None and any(o is not None and o.overlaps(own) for o in others)

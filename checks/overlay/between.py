@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from checks.common import and_list, ids, security_group_rules
+from checks.common import and_list, ids, security_group_rules, sharing
 from checks.overlay.classes import Class, Pair, Pairs, classes
 from checks.overlay.codes import (
     OVERLAY_HOST_FIREWALL,
@@ -19,7 +19,6 @@ from checks.overlay.device import backend_fault, device_fault
 from checks.overlay.firewall import firewall_fault
 from checks.overlay.peers import address_fault, entry_fault, route_fault
 from checks.overlay.world import Fault, World, carrier_known, control_flows, underlay_answers
-from doctor.model.address import specific_network
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Risk
 from doctor.model.hop import ANY, Hop, HopKind
 from doctor.model.node import NodeNetwork
@@ -236,7 +235,7 @@ def _stated(
         if first.code is OVERLAY_HOST_FIREWALL
         else (
             *(Hop(HopKind.FLANNEL, n) for n in guilty),
-            *_twice(world, sorted({n for p in faults for n in p})),
+            *sharing(world.nodes, sorted({n for p in faults for n in p})),
         ),
         remediation=tuple(dict.fromkeys(f.remediation for f in each)),
         falsifier=f"Pods on {and_list(guilty)} answer pods on other nodes with this left as it is",
@@ -246,12 +245,3 @@ def _stated(
 def _all_is_lost(world: World, pairs: Iterable[Pair]) -> bool:
     """Say whether not even the nodes' own addresses answer each other."""
     return all(underlay_answers(world, p) is False for p in pairs)
-
-
-def _twice(world: World, names: Iterable[str]) -> Iterator[Hop]:
-    """Yield the pod networks of nodes that share a podCIDR: others can only know one of the two."""
-    known = {n.name: c for n in world.nodes.items if (c := specific_network(n.pod_cidr))}
-    for name in names:
-        own = known.get(name)
-        if own and any(o != name and c.overlaps(own) for o, c in known.items()):
-            yield Hop(HopKind.POD_NETWORK, name)

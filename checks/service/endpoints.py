@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from checks.common import and_list, ids, misled, told_instead
+from checks.common import and_list, ids, sharing, told_instead
 from checks.service.shared import look, mend
 from doctor.contract import check
-from doctor.model.evidence import Backend, BackendFlows, Backends, EndpointAddress
+from doctor.model.evidence import Backend, BackendFlows, Backends, EndpointAddress, Nodes
 from doctor.model.failure import Failure
 from doctor.model.finding import Code, Confidence, Finding, Remediation, Role
 from doctor.model.flow import Observation, Purpose
@@ -32,7 +32,9 @@ SERVICE_ENDPOINT_SILENT = Code(
     title="Ready endpoints accept connections from the nodes",
     codes=(SERVICE_TARGET_REFUSES, SERVICE_ENDPOINT_SILENT),
 )
-def endpoints(table: Backends, flows: BackendFlows) -> Iterator[Finding]:
+def endpoints(
+    table: Backends, flows: BackendFlows, nodes: Nodes | None = None
+) -> Iterator[Finding]:
     """Connect to the ready endpoints of Services that targets cross.
 
     What it looks at:
@@ -63,7 +65,7 @@ def endpoints(table: Backends, flows: BackendFlows) -> Iterator[Finding]:
             continue
         seen.add(backend.key)
         asked = [(e, _towards(e, flows, backend.key)) for e in backend.ready]
-        yield from _refused(backend, [(e, o) for e, o in asked if _all_refused(o)])
+        yield from _refused(backend, nodes, [(e, o) for e, o in asked if _all_refused(o)])
         yield from _silent(backend, [o for _, seen_from in asked for o in seen_from])
 
 
@@ -79,7 +81,9 @@ def _all_refused(seen: tuple[Observation, ...]) -> bool:
 
 
 def _refused(
-    backend: Backend, refused: list[tuple[EndpointAddress, tuple[Observation, ...]]]
+    backend: Backend,
+    nodes: Nodes | None,
+    refused: list[tuple[EndpointAddress, tuple[Observation, ...]]],
 ) -> Iterator[Finding]:
     """Say that ready endpoints refuse connections."""
     if not refused:
@@ -98,7 +102,7 @@ def _refused(
         ),
         hop=Hop(HopKind.SERVICE, backend.key) if whole else hop,
         evidence=(f"api:services/{backend.key}", *(i for _, o in refused for i in ids(o))),
-        consequence_of=misled(e.node for e, _ in refused),
+        consequence_of=sharing(nodes, (e.node for e, _ in refused)),
         remediation=(_retarget(backend, declared - {port}),),
         falsifier=f"a connection to port {port} of {pods} is accepted",
     )

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from checks.common import and_list, ids, misled, told_instead
+from checks.common import and_list, ids, sharing, told_instead
 from doctor.contract import check
 from doctor.model.evidence import (
     Backend,
     Backends,
     EndpointAddress,
+    Nodes,
     WebhookBackend,
     WebhookFlows,
     Webhooks,
@@ -147,7 +148,9 @@ def endpoints(table: Webhooks, others: Backends | None) -> Iterator[Finding]:
     title="Control-plane nodes reach each admission webhook",
     codes=(WEBHOOK_REFUSED, WEBHOOK_TIMEOUT, WEBHOOK_SERVICE_IP_DEAD),
 )
-def reachable(table: Webhooks, flows: WebhookFlows) -> Iterator[Finding]:
+def reachable(
+    table: Webhooks, flows: WebhookFlows, nodes: Nodes | None = None
+) -> Iterator[Finding]:
     """Call webhooks from where the API server calls them.
 
     What it looks at:
@@ -180,7 +183,7 @@ def reachable(table: Webhooks, flows: WebhookFlows) -> Iterator[Finding]:
         backend = called.backend
         seen = flows.of(Purpose.WEBHOOK, subject=backend.key)
         direct = [(e, _towards(e, seen)) for e in backend.ready]
-        yield from (_refused(called, e, o) for e, o in direct if _all_refused(o))
+        yield from (_refused(called, nodes, e, o) for e, o in direct if _all_refused(o))
         silent = [o for _, found in direct for o in found if o.failure and o.failure.unanswered]
         if silent:
             yield _silent(called, silent, seen)
@@ -359,7 +362,9 @@ def _all_refused(seen: list[Observation]) -> bool:
     return bool(seen) and all(o.failure is Failure.CONNECTION_REFUSED for o in seen)
 
 
-def _refused(called: _Called, endpoint: EndpointAddress, seen: list[Observation]) -> Finding:
+def _refused(
+    called: _Called, nodes: Nodes | None, endpoint: EndpointAddress, seen: list[Observation]
+) -> Finding:
     """Say that a ready pod refuses."""
     backend = called.backend
     namespace, _, name = backend.key.partition("/")
@@ -373,7 +378,7 @@ def _refused(called: _Called, endpoint: EndpointAddress, seen: list[Observation]
         hop=Hop(HopKind.POD, pod, f"tcp/{endpoint.port}"),
         evidence=(*called.evidence, *ids(seen)),
         severity=called.severity,
-        consequence_of=misled([endpoint.node]),
+        consequence_of=sharing(nodes, [endpoint.node]),
         remediation=(
             _mend(
                 f"Set targetPort of {backend.key} to the port that the webhook listens on",

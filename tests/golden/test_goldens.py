@@ -137,7 +137,6 @@ DUE: frozenset[str] = frozenset(
     {
         "flannel-br-netfilter-missing",
         "flannel-node-ip-changed",
-        "flannel-podcidr-unassigned",
         "kube-proxy-api-unreachable",
         "kube-proxy-cluster-cidr-wrong",
         "kube-proxy-duplicate",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from doctor.contract import Check
-from doctor.model.evidence import Backend, EndpointAddress, Evidence
+from doctor.model.evidence import Backend, EndpointAddress, Evidence, Nodes
 from doctor.model.failure import Failure
 from doctor.model.finding import Finding
 from doctor.model.flow import Flow, FlowKind, Observation, Purpose, Vantage, VantageKind
@@ -22,6 +22,7 @@ from doctor.model.kube import (
     LoadBalancerStatus,
     Meta,
     Node,
+    NodeSpec,
     NodeStatus,
     Pod,
     PodSpec,
@@ -238,4 +239,12 @@ def backend(
         workloads=workloads,
         nearly=nearly,
         referrers=("Ingress shop/web",),
+    )
+
+
+def with_cidrs(first: str, second: str) -> Nodes:
+    """Make two workers with these podCIDRs."""
+    cidrs = {W1: first, W2: second}
+    return Nodes(
+        items=tuple(Node(metadata=Meta(n), spec=NodeSpec(pod_cidr=c)) for n, c in cidrs.items())
     )

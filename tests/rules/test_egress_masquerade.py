@@ -106,12 +106,16 @@ OFF, ON = started(), started("--ip-masq")
 
 
 def judge(
-    *flows: Observation, read: NodeNetworks = BARE, flannel: Flannel | None = OFF
+    *flows: Observation,
+    read: NodeNetworks = BARE,
+    flannel: Flannel | None = OFF,
+    addresses: dict[str, str] | None = None,
 ) -> list[Finding]:
     """Judge by these; every node has a probe pod, and the workers have a replica of CoreDNS."""
     asked = tuple(o for o in flows if o.flow.purpose is not Purpose.EGRESS)
     dialled = tuple(o for o in flows if o.flow.purpose is Purpose.EGRESS)
-    pods = ProbePods(items=tuple(ProbePod(n, f"10.244.{i}.9", "", n) for i, n in enumerate(NAMES)))
+    given = {n: f"10.244.{i}.9" for i, n in enumerate(NAMES)} | (addresses or {})
+    pods = ProbePods(items=tuple(ProbePod(n, a, "", n) for n, a in given.items()))
     return findings(
         masquerade,
         read,
@@ -211,5 +215,12 @@ def test_a_rule_for_all_translates_whatever_stands_behind_it(rules: list[str]) -
 
 def test_addresses_of_another_network_are_translated_by_nobody() -> None:
     """Where pods have addresses of a network that is not flannel's, that is why."""
-    (found,) = judge(*POD, read=networks(on(ONE)))
+    stray = {ONE: "10.66.0.3"}
+    (found,) = judge(*POD, addresses=stray)
     assert [str(h) for h in found.consequence_of] == [f"pod-network:{ONE}"]
+    # pods with addresses of flannel's lose their way, too: then it is not why
+    elsewhere = (ask("pod", TWO, LOST), ask("node", TWO))
+    (found,) = judge(*POD, *elsewhere, addresses=stray)
+    assert found.consequence_of == ()
+    (found,) = judge(*POD)
+    assert found.consequence_of == ()

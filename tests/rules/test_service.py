@@ -26,6 +26,7 @@ from tests.rules.factories_site import (
     seen,
     service,
     verify,
+    with_cidrs,
     workload,
 )
 
@@ -295,5 +296,8 @@ def test_a_wrong_target_port_is_set_to_the_declared_one() -> None:
 
 def test_who_refuses_may_be_another_pod_with_the_same_address() -> None:
     """Nodes with one podCIDR between them lead to the wrong pod, which has other ports."""
-    found = next(endpoints.judge(*probed(backend(pod()), dialled(REFUSED))))
+    about = probed(backend(pod()), dialled(REFUSED))
+    (found,) = endpoints.judge(*about, with_cidrs("10.244.1.0/24", "10.244.1.0/24"))
     assert found.consequence_of == (Hop(HopKind.POD_NETWORK, pod().node),)
+    (found,) = endpoints.judge(*about, with_cidrs("10.244.1.0/24", "10.244.2.0/24"))
+    assert found.consequence_of == ()

@@ -22,6 +22,7 @@ from tests.rules.factories_site import (
     seen,
     service,
     verify,
+    with_cidrs,
     workload,
 )
 
@@ -223,5 +224,8 @@ def test_connections(case: Case) -> None:
 
 def test_who_refuses_may_be_another_pod_with_the_same_address() -> None:
     """Nodes with one podCIDR between them lead to the wrong pod, which has other ports."""
-    found = next(reachable.judge(*probed(dialled(ONE, REFUSED), dialled(TWO))))
-    assert Hop(HopKind.POD_NETWORK, UP.node) in found.consequence_of
+    about = probed(dialled(ONE, REFUSED), dialled(TWO))
+    (found,) = reachable.judge(*about, with_cidrs("10.244.1.0/24", "10.244.1.0/24"))
+    assert found.consequence_of == (Hop(HopKind.POD_NETWORK, UP.node),)
+    (found,) = reachable.judge(*about, with_cidrs("10.244.1.0/24", "10.244.2.0/24"))
+    assert found.consequence_of == ()
