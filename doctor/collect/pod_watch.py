@@ -109,9 +109,12 @@ class Watch:
         return outcome(pod, events)
 
     def _slow(self, attempt: Attempt, pods: dict[str, SeenPod]) -> bool:
-        """Say whether a pod has not come on for so long that there may be a warning why."""
+        """Say whether a pod has not come on for so long that there may be a warning why.
+
+        A kubelet that has not taken it up yet has nothing to say of it.
+        """
         pod = pods.get(attempt.name)
-        if pod is None or outcome(pod, ()) is not None:
+        if pod is None or not pod.taken_up or outcome(pod, ()) is not None:
             return False
         # what a node's own network lacks is a mount, and its pods have their address beforehand
         early, stuck = (

@@ -62,6 +62,8 @@ class TestWaiting:
             ("n0", "the kubelet of n0 has not taken it up in 0.15 s"),
             ("n1", ""),
         ]
+        # who takes no notice warns of nothing
+        assert site.cluster.asked("GET", "/events") == []
 
     def test_where_none_does_all_are_waited_for(self, site: Site) -> None:
         site.cluster.lives = {GOOD: [IGNORED]}
