@@ -151,6 +151,18 @@ def site_trouble(lab: "Lab") -> str | None:
     return None if lab.site_answers() else f"{lab.site_url} does not answer through the proxy"
 
 
+def owners_trouble(lab: "Lab") -> str | None:
+    """That several speakers announce the load balancer's address, if so.
+
+    Speakers that did not hear each other for a while both do, until they have found together again.
+    """
+    address = lab.vip() or ""
+    way = lab.at(ROUTER, "ip", "-json", "route", "get", address).stdout
+    asked = ("-d", "-c", "2", "-W", "0.3", "-i", json.loads(way)[0]["dev"], address)
+    alone = lab.at(ROUTER, "arping", *asked, check=False).returncode == 0
+    return None if alone else f"not just one speaker announces {address}"
+
+
 def objects(lab: "Lab") -> list[str]:
     """The objects of the cluster's that a fault or a condition may make, by kind and name."""
     kinds = (
@@ -223,6 +235,7 @@ def trouble(lab: "Lab") -> str | None:
         pods_trouble,
         objects_trouble,
         site_trouble,
+        owners_trouble,
     )
     try:
         return next((found for check in checks if (found := check(lab))), None)
